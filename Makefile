@@ -1,0 +1,46 @@
+# `make demo` and `make test` do everything, from a virtual environment on.
+# PYTHON=python3.12 make demo   chooses another interpreter (3.11 to 3.13).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python main.py
+DEMO := --config=configs/demo.py --workdir=runs/demo
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed
+	$(RUN) --mode=prepare --config=configs/demo.py
+	$(RUN) --mode=train $(DEMO)
+	$(RUN) --mode=evaluate $(DEMO)
+	$(RUN) --mode=sample $(DEMO)
+	$(RUN) --mode=report --workdir=runs/demo
+	@echo
+	@echo "Look at:"
+	@echo "  runs/demo/samples/demo.gif        truth above, prediction below (demo.mp4, clip_*.png too)"
+	@echo "  runs/demo/report.html             curves, figures and samples in one page"
+	@echo "  runs/demo/curves/                 the curves as PNG"
+	@echo "  runs/demo/evaluation/latest.json  the figures, with the protocol that they were made by"
+
+test: lint
+	$(BIN)/python -m pytest -q -n 2 tests
+
+lint: $(VENV)/installed-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	"error: $(PYTHON) is Python %d.%d; needs 3.11 to 3.13: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .cache runs data

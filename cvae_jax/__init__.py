@@ -1,0 +1,1 @@
+"""Conditional VAE for action-conditioned video prediction in JAX."""

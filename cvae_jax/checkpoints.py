@@ -1,0 +1,117 @@
+"""Saving and restoring a run with Orbax: the latest checkpoints, and the best by validation."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from orbax.checkpoint import checkpoint_managers
+
+from cvae_jax.errors import UserError
+from cvae_jax.train_state import TrainState
+
+NUM_LATEST = 2
+BEST_METRIC = "psnr_mean"
+
+
+def _score(metrics: Mapping[str, float]) -> float:
+    return metrics[BEST_METRIC]
+
+
+class Checkpoints:
+    """The folder `workdir/checkpoints`: a folder for each kept step.
+
+    The two latest are kept and, of the validated ones, the best by `psnr_mean`. A save goes on
+    in the background and is renamed into place when whole.
+    """
+
+    def __init__(self, workdir: Path, *, read_only: bool = False):
+        logging.set_verbosity(logging.ERROR)  # Orbax tells of each save at length
+        best = checkpoint_managers.BestN(_score, n=1, keep_checkpoints_without_metrics=False)
+        latest = checkpoint_managers.LatestN(NUM_LATEST)
+        self.folder = (workdir / "checkpoints").absolute()
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                best_fn=_score,
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy([latest, best]),
+                read_only=read_only,
+            ),
+            item_names=("state", "run"),
+        )
+
+    def latest_step(self) -> int | None:
+        """The last saved step, or None before the first save."""
+        return self._manager.latest_step()
+
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        run: dict[str, Any],
+        validation: Mapping[str, float] | None,
+    ) -> None:
+        """Saves what a later step or another machine needs; `validation` if it was measured."""
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run))
+        self._manager.save(step, args=items, metrics=validation)
+
+    def choose(self, which: str) -> int:
+        """The step that `latest`, `best` or a number means.
+
+        Raises:
+          UserError: no such checkpoint, with those that there are.
+        """
+        steps = sorted(self._manager.all_steps())
+        if not steps:
+            raise UserError(f"{self.folder}: no checkpoint; run --mode=train first")
+        if which == "latest":
+            return steps[-1]
+        if which == "best":
+            best = self._manager.best_step()
+            return steps[-1] if best is None else best
+        if which.isdecimal() and int(which) in steps:
+            return int(which)
+        raise UserError(
+            f"--checkpoint={which}: {self.folder} has {', '.join(map(str, steps))}; "
+            "name one of them, best or latest"
+        )
+
+    def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The state of `step` on this process's first device, and what was saved beside it.
+
+        `like` has the shapes and types that the config of this run asks for.
+
+        Raises:
+          UserError: the checkpoint is damaged, or of a model of other shapes.
+        """
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like
+        )
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract), run=ocp.args.JsonRestore()
+        )
+        try:
+            restored = self._manager.restore(step, args=items)
+        except (ValueError, KeyError, OSError, TypeError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            raise UserError(
+                f"{self.folder / str(step)}: cannot be restored ({reason}); delete that folder "
+                "to go on from the checkpoint before it"
+            ) from error
+        return restored["state"], restored["run"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Waits for a save under way."""
+        self._manager.close()

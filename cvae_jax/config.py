@@ -1,0 +1,295 @@
+"""Every setting, its default, its rule and its one-line help; all validation.
+
+`defaults()` gives the `ConfigDict` that a file in configs/ starts from and flags override;
+`from_config_dict` turns the finished dictionary into frozen dataclasses, or reports every
+problem at once. Nothing below this module checks ranges.
+"""
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+from ml_collections import config_dict
+
+from cvae_jax.data import sources
+from cvae_jax.errors import UserError
+
+
+def setting(default, text, *, low=None, high=None, above=None, choices=None):
+    """A dataclass field with its help text and its allowed range (ends included) or choices."""
+    rule = {"help": text, "low": low, "high": high, "above": above, "choices": choices}
+    return dataclasses.field(default=default, metadata=rule)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which clips, and how much of each."""
+
+    source: str = setting("simulated_push", "data set", choices=tuple(sources.SOURCES))
+    dir: str = setting("data", "folder that holds the prepared data sets")
+    camera: str = setting("image_main", "which camera's frames are predicted")
+    num_context_frames: int = setting(2, "true frames the model sees first", low=1)
+    num_predicted_frames: int = setting(10, "frames predicted after them in training", low=1)
+    num_threads: int = setting(2, "threads that decode frames", low=1, high=256)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The networks; see cvae_jax/models."""
+
+    width: int = setting(64, "channels of the first encoder stage; 64 is the full VGG", low=1)
+    z_dim: int = setting(64, "dimensions of the latent z_t", low=1)
+    g_dim: int = setting(128, "dimensions of h_t and g_t (channels, if predictor=conv)", low=1)
+    predictor: str = setting(
+        "mlp", "mlp: g_t is a vector; conv: g_t is an 8x8 map", choices=("mlp", "conv")
+    )
+    predictor_width: int = setting(256, "hidden units or channels of the predictor", low=1)
+    predictor_depth: int = setting(2, "residual blocks of the predictor", low=1)
+    window: int = setting(2, "how many latest h or g the predictor reads", low=1)
+    condition: str = setting(
+        "action_position",
+        "what each step is conditioned on",
+        choices=("action_position", "action", "none"),
+    )
+    feedback: str = setting(
+        "latent",
+        "what a free-running step lives on: its own g (latent) or its re-encoded frame",
+        choices=("latent", "frame"),
+    )
+    output: str = setting(
+        "direct",
+        "direct: the decoder's frame; composite: masked over the last context frame",
+        choices=("direct", "composite"),
+    )
+    prior: str = setting("fixed", "N(0, I), or learned from the past", choices=("fixed", "learned"))
+    last_frame_skip: bool = setting(
+        False, "skips from the latest frame rather than the last context frame"
+    )
+    dtype: str = setting(
+        "float32", "compute precision; parameters are float32", choices=("float32", "bfloat16")
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class KLConfig:
+    """beta by step."""
+
+    weight: float = setting(1e-4, "beta, the weight of the KL term, at its highest", low=0.0)
+    schedule: str = setting(
+        "constant", "how beta gets there", choices=("constant", "linear", "cyclical")
+    )
+    num_cycles: int = setting(4, "cycles over the run (cyclical)", low=1)
+    ratio: float = setting(
+        0.5, "fraction of a cycle (cyclical) or run (linear) in which beta rises", above=0, high=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherForcingConfig:
+    """How often training sees true frames in place of its own."""
+
+    start_decay_step: int = setting(0, "step at which the ratio starts to fall from 1", low=0)
+    decay_steps: int = setting(0, "steps that it takes to fall to lower_bound", low=0)
+    lower_bound: float = setting(0.0, "the ratio that it falls to", low=0.0, high=1.0)
+    unit: str = setting("batch", "what one draw decides for", choices=("batch", "clip", "frame"))
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam."""
+
+    learning_rate: float = setting(2e-3, "Adam's step size, at its highest", above=0.0)
+    schedule: str = setting(
+        "constant", "of the learning rate, after warm-up", choices=("constant", "cosine")
+    )
+    warmup_steps: int = setting(0, "steps of linear warm-up", low=0)
+    gradient_clip_norm: float = setting(
+        0.0, "largest global norm of the gradient; 0 means no clipping", low=0.0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Length of a run, and how often it logs, validates and saves."""
+
+    batch_size: int = setting(12, "clips a step, over all devices", low=1)
+    num_steps: int = setting(180_000, "steps in all", low=1)
+    log_every_steps: int = setting(50, "steps between lines of metrics.jsonl", low=1)
+    eval_every_steps: int = setting(3_000, "steps between validations", low=1)
+    checkpoint_every_steps: int = setting(3_000, "steps between checkpoints", low=1)
+    num_validation_clips: int = setting(64, "clips of each validation", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """What --mode=evaluate measures, and whose clips --mode=sample draws."""
+
+    split: str = setting("test", "which split is measured", choices=("train", "validation", "test"))
+    num_clips: int = setting(256, "clips measured, from the split's first", low=2)
+    num_context_frames: int = setting(2, "true frames the model sees first", low=1)
+    num_predicted_frames: int = setting(10, "frames predicted after them", low=1)
+    num_samples: int = setting(1, "samples from the prior for each clip", low=1)
+    batch_size: int = setting(32, "clips generated at once; changes no result", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleConfig:
+    """What --mode=sample draws."""
+
+    clips: str = setting("0,1,2,3", "which clips of eval.split to draw, by number")
+    num_samples: int = setting(3, "samples from the prior beside each other", low=1, high=16)
+
+    @property
+    def clip_ids(self) -> list[int]:
+        """`clips` as numbers."""
+        return [int(clip) for clip in self.clips.split(",")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that is set."""
+
+    seed: int = setting(0, "of everything random", low=0, high=2**31 - 1)
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    kl: KLConfig = KLConfig()
+    teacher_forcing: TeacherForcingConfig = TeacherForcingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    sample: SampleConfig = SampleConfig()
+
+
+def defaults() -> config_dict.ConfigDict:
+    """Every field at its default, as a dictionary that flags can override."""
+    return config_dict.ConfigDict(to_dict(Config()))
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The nested plain dictionary of `config`, as config.json stores it."""
+    return dataclasses.asdict(config)
+
+
+def from_config_dict(values: config_dict.ConfigDict | dict[str, Any]) -> Config:
+    """The validated configuration.
+
+    Raises:
+      UserError: naming every unknown, missing or mistyped field, value out of range and
+        contradiction, each with its flag, its value, the rule and the remedy.
+    """
+    problems: list[str] = []
+    plain = values.to_dict() if isinstance(values, config_dict.ConfigDict) else values
+    config = _build(Config, plain, "config", problems)
+    if config is not None and not problems:
+        problems += _contradictions(config)
+    if problems:
+        raise UserError("\n".join(["the configuration has problems:", *problems]))
+    return config
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any], path="config") -> list[str]:
+    """Flags whose values differ, as `flag: ours, theirs` lines."""
+    lines = []
+    for name in sorted(ours.keys() | theirs.keys()):
+        left, right = ours.get(name, "(absent)"), theirs.get(name, "(absent)")
+        if isinstance(left, dict) and isinstance(right, dict):
+            lines += differences(left, right, f"{path}.{name}")
+        elif left != right:
+            lines.append(f"--{path}.{name}: {left!r} here, {right!r} there")
+    return lines
+
+
+def help_text() -> str:
+    """One line for every field: flag, default, help and rule."""
+    lines = []
+    for section in dataclasses.fields(Config):
+        nested = dataclasses.is_dataclass(section.type)
+        for field in dataclasses.fields(section.type) if nested else [section]:
+            flag = f"--config.{section.name}.{field.name}" if nested else f"--config.{field.name}"
+            lines.append(f"  {flag}={field.default}\n      {field.metadata['help']}{_rule(field)}")
+    return "\n".join(lines)
+
+
+def _build(kind, values, path, problems):
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if not isinstance(values, dict):
+        problems.append(f"--{path}={values!r}: must be a section with {', '.join(fields)}")
+        return None
+    for name in sorted(values.keys() - fields.keys()):
+        problems.append(f"--{path}.{name}: no such field; {path} has {', '.join(fields)}")
+    for name in fields.keys() - values.keys():
+        problems.append(f"--{path}.{name}: is missing; start from cvae_jax.config.defaults()")
+    arguments = {}
+    for name in fields.keys() & values.keys():
+        field, flag = fields[name], f"{path}.{name}"
+        if dataclasses.is_dataclass(field.type):
+            arguments[name] = _build(field.type, values[name], flag, problems)
+        else:
+            arguments[name] = _check(field, values[name], flag, problems)
+    return None if problems else kind(**arguments)
+
+
+def _check(field, value, flag, problems):
+    if field.type is float and type(value) is int:
+        value = float(value)
+    good = type(value) is field.type and not (field.type is float and not math.isfinite(value))
+    rule = field.metadata
+    if good and rule["choices"]:
+        good = value in rule["choices"]
+    if good and rule["low"] is not None:
+        good = value >= rule["low"]
+    if good and rule["high"] is not None:
+        good = value <= rule["high"]
+    if good and rule["above"] is not None:
+        good = value > rule["above"]
+    if not good:
+        problems.append(f"--{flag}={value!r}: must be {field.type.__name__}{_rule(field)}")
+    return value
+
+
+def _rule(field):
+    rule = field.metadata
+    parts = []
+    if rule["choices"]:
+        parts.append("one of " + ", ".join(rule["choices"]))
+    if rule["low"] is not None:
+        parts.append(f"at least {rule['low']}")
+    if rule["above"] is not None:
+        parts.append(f"more than {rule['above']}")
+    if rule["high"] is not None:
+        parts.append(f"at most {rule['high']}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _contradictions(config: Config) -> list[str]:
+    data, model, evaluation = config.data, config.model, config.eval
+    source = sources.SOURCES[data.source]
+    problems = []
+    if data.camera not in source.cameras:
+        problems.append(
+            f"--config.data.camera={data.camera!r}: {data.source} has {', '.join(source.cameras)}"
+        )
+    if model.last_frame_skip and model.feedback == "latent":
+        problems.append(
+            "--config.model.last_frame_skip=True: with --config.model.feedback='latent' there is "
+            "no latest frame to take skips from; set feedback='frame' or last_frame_skip=False"
+        )
+    for name, section in (("data", data), ("eval", evaluation)):
+        length = section.num_context_frames + section.num_predicted_frames
+        if length > source.num_frames:
+            problems.append(
+                f"--config.{name}.num_context_frames={section.num_context_frames} + "
+                f"num_predicted_frames={section.num_predicted_frames}: {length} frames, but a clip "
+                f"of {data.source} has {source.num_frames}; lower one of them"
+            )
+    if not re.fullmatch(r"\d+(,\d+)*", config.sample.clips):
+        problems.append(
+            f"--config.sample.clips={config.sample.clips!r}: must be numbers with commas, as 0,1,2"
+        )
+    if config.optimizer.warmup_steps >= config.train.num_steps:
+        problems.append(
+            f"--config.optimizer.warmup_steps={config.optimizer.warmup_steps}: must be below "
+            f"--config.train.num_steps={config.train.num_steps}"
+        )
+    return problems

@@ -1,0 +1,1 @@
+"""Clips from their source to batches: sources, preparation, pipeline."""

@@ -1,0 +1,22 @@
+"""What to tell a user whose data set is missing or damaged."""
+
+from __future__ import annotations
+
+import os
+
+from cvae_jax.errors import UserError
+
+
+def missing(source: str, folder: str | os.PathLike[str]) -> UserError:
+    """The data set was never prepared, or not to the end."""
+    return UserError(f"{source} is not prepared in {folder}; {_prepare()}")
+
+
+def damaged(what: str, why: Exception, folder: str | os.PathLike[str]) -> UserError:
+    """A file that cannot be read as it should."""
+    reason = " ".join(str(why).split())
+    return UserError(f"{what} is damaged ({reason}); delete the folder {folder}, then {_prepare()}")
+
+
+def _prepare() -> str:
+    return "run `python main.py --mode=prepare` with the same --config and --config.data overrides"

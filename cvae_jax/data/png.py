@@ -1,0 +1,30 @@
+"""Frames to PNG files in memory and back."""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+
+def encode(frame: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """A PNG file's bytes, packed in the fastest way that still halves them."""
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return file.getvalue()
+
+
+def decode(data: bytes) -> UInt8[np.ndarray, "height width 3"]:
+    """The frame in a PNG file.
+
+    Raises:
+        ValueError: the bytes are no whole PNG file.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"not a whole PNG file ({error})") from error

@@ -1,0 +1,105 @@
+"""What is known about a prepared data set: its size, its scale and a fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from jaxtyping import Float32
+
+from cvae_jax.data import messages
+from cvae_jax.data.clip import Clip
+
+FILE_NAME = "statistics.json"
+MIN_STD = 1e-6
+"""Floor of a standard deviation, for a component that never changes."""
+
+_ARRAYS = ("action_mean", "action_std", "position_mean", "position_std")
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation are over all frames of the training split."""
+
+    fingerprint: str
+    """sha256 of the content (not the files): actions, positions and first frames, in order."""
+    num_clips: dict[str, int]
+    num_frames: int
+    frame_size: tuple[int, int]
+    """Height and width in pixels."""
+    action_mean: Float32[np.ndarray, "action_dim"]
+    action_std: Float32[np.ndarray, "action_dim"]
+    position_mean: Float32[np.ndarray, "position_dim"]
+    position_std: Float32[np.ndarray, "position_dim"]
+
+
+def compute(splits: dict[str, Callable[[], Iterable[Clip]]]) -> Statistics:
+    """Goes through every clip once.
+
+    Args:
+        splits: for each split, `train` among them, a function that gives its clips in order. The
+            videos need only hold the first frame of each camera; all of them is fingerprinted.
+    """
+    digest = hashlib.sha256()
+    num_clips: dict[str, int] = {}
+    moments: list[np.ndarray] = []
+    num_frames, frame_size = 0, (0, 0)
+    for split, clips in splits.items():
+        digest.update(split.encode() + b"\0")
+        actions, positions = [], []
+        for clip in clips():
+            for array in (clip.action, clip.position, clip.video):
+                digest.update(repr((array.shape, array.dtype.str)).encode())
+                digest.update(np.ascontiguousarray(array).tobytes())
+            actions.append(clip.action)
+            positions.append(clip.position)
+            num_frames, frame_size = len(clip.action), clip.video.shape[1:3]
+        num_clips[split] = len(actions)
+        if split == "train":
+            moments = [*_moments(actions), *_moments(positions)]
+    return Statistics(
+        digest.hexdigest(),
+        num_clips,
+        num_frames,
+        frame_size,
+        **dict(zip(_ARRAYS, moments, strict=True)),
+    )
+
+
+def _moments(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.concatenate(arrays).astype(np.float64)
+    std = np.maximum(rows.std(axis=0), MIN_STD)
+    return rows.mean(axis=0).astype(np.float32), std.astype(np.float32)
+
+
+def save(statistics: Statistics, folder: pathlib.Path) -> None:
+    """Writes `statistics.json` into a folder, whole or not at all."""
+    fields = dataclasses.asdict(statistics)
+    for name in _ARRAYS:
+        fields[name] = fields[name].tolist()
+    temporary = folder / f"{FILE_NAME}.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(fields, indent=2) + "\n")
+    os.replace(temporary, folder / FILE_NAME)
+
+
+def load(folder: pathlib.Path) -> Statistics:
+    """Reads `statistics.json` from a folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is incomplete or no JSON.
+    """
+    path = folder / FILE_NAME
+    try:
+        fields = json.loads(path.read_text())
+        for name in _ARRAYS:
+            fields[name] = np.array(fields[name], np.float32)
+        fields["frame_size"] = tuple(fields["frame_size"])
+        return Statistics(**fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise messages.damaged(str(path), error, folder) from error

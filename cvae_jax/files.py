@@ -1,0 +1,85 @@
+"""Write files so that a reader, or a run that is killed, never meets half of one."""
+
+import contextlib
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cvae_jax.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` that takes its place when the block ends well.
+
+    For writers that insist on opening the file themselves. The temporary name keeps the suffix
+    of `path`, since encoders choose the format by it. Missing parent folders are made. When the
+    block fails, `path` is as it was and the temporary file is gone.
+
+    Raises:
+        UserError: the disk refuses (full, read-only, not a folder).
+    """
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); free disk space, change its "
+            "permissions, or choose another --workdir"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Replaces the content of `path` by `data` (text as UTF-8), all of it or nothing."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def plain(value: Any) -> Any:
+    """Turns `value` into what JSON can say: arrays into lists, NaN and infinities into None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy and JAX arrays and scalars
+        return plain(value.tolist())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{value!r} of type {type(value).__name__} has no form in JSON")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, keys in their given order, NaN and infinities as null."""
+    text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
+    write_atomically(path, text + "\n")
+
+
+def read_json(path: Path, remedy: str = "run the command that makes it") -> Any:
+    """Reads a JSON file; `remedy` tells the user how to get it where it is missing or damaged.
+
+    Raises:
+        UserError: there is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; {remedy}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {remedy}") from error
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise UserError(f"{path}: damaged, not JSON ({error}); delete it and {remedy}") from error

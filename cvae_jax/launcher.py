@@ -1,0 +1,25 @@
+"""Settings of the process that a user should not have to know, each off by one variable."""
+
+import os
+import sys
+from pathlib import Path
+
+_MALLOC = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
+    "glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456"
+)
+
+
+def prepare_process() -> None:
+    """Restarts the process with a malloc that keeps large buffers, and caches compilations.
+
+    XLA on a CPU takes and returns buffers of many MiB in each step; unless malloc keeps them,
+    every use page-faults anew. glibc reads the setting only at the start, hence the restart. A
+    GLIBC_TUNABLES that is already set, even to nothing, is left alone and turns it off.
+    Compilations are kept in .cache/jax; a JAX_COMPILATION_CACHE_DIR that is set is left alone.
+    """
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(".cache/jax").absolute()))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = _MALLOC
+        os.execv(sys.executable, [sys.executable, *sys.argv])

@@ -1,0 +1,98 @@
+"""The conditional VAE for ONE time step: encode, posterior, prior, predict, decode."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cvae_jax.config import ModelConfig
+from cvae_jax.models.decoder import Decoder
+from cvae_jax.models.encoder import Encoder
+from cvae_jax.models.gaussian import GaussianHead, standard_normal_like
+from cvae_jax.models.predictor import Predictor
+from cvae_jax.types import Gaussian
+
+FRAME_CHANNELS = 3
+
+
+class CVAE(nn.Module):
+    """SVG with a fixed prior (Denton & Fergus 2018), action-conditioned, without its LSTMs.
+
+    Every method maps a batch of single steps; rollout.py puts them in time.
+    """
+
+    config: ModelConfig
+
+    def setup(self):
+        config, dtype = self.config, jnp.dtype(self.config.dtype)
+        self.encoder = Encoder(config.width, config.g_dim, config.predictor == "conv", dtype)
+        composite = config.output == "composite"
+        self.decoder = Decoder(config.width, FRAME_CHANNELS + composite, dtype)
+        self.posterior_head = GaussianHead(config.z_dim, config.predictor_width, dtype)
+        self.predictor = Predictor(config.predictor_width, config.predictor_depth, dtype)
+        if config.prior == "learned":
+            self.prior_head = GaussianHead(config.z_dim, config.predictor_width, dtype)
+
+    def encode(self, frame: Float[Array, "batch height width 3"]):
+        """H of each frame, (batch, g_dim) or (batch, height/8, width/8, g_dim), and its skips."""
+        return self.encoder(frame)
+
+    def posterior(
+        self,
+        h: Float[Array, "batch *representation"],
+        previous_h: Float[Array, "batch *representation"],
+        condition: Float[Array, "batch condition"],
+    ) -> Gaussian:
+        """q(z_t | h_t, h_{t-1}, c_t)."""
+        return self.posterior_head((h, previous_h), condition)
+
+    def prior(
+        self,
+        window: Float[Array, "batch window *representation"],
+        condition: Float[Array, "batch condition"],
+    ) -> Gaussian:
+        """N(0, I), or p(z_t | window, c_t) if the prior is learned."""
+        if self.config.prior == "fixed":
+            return standard_normal_like(jnp.zeros((window.shape[0], self.config.z_dim)))
+        return self.prior_head(tuple(jnp.unstack(window, axis=1)), condition)
+
+    def predict(
+        self,
+        window: Float[Array, "batch window *representation"],
+        latent: Float[Array, "batch z_dim"],
+        conditions: Float[Array, "batch window condition"],
+    ) -> Float[Array, "batch *representation"]:
+        """g_t from the latest h or g (oldest first), z_t and the conditions of the same steps."""
+        return self.predictor(window, latent, conditions)
+
+    def decode(
+        self,
+        g: Float[Array, "frames *representation"],
+        skips: tuple[Float[Array, "clips _ _ _"], ...],
+        last_context_frame: Float[Array, "clips height width 3"],
+    ) -> Float[Array, "frames height width 3"]:
+        """The frames of `g` in [0, 1]; a clip's frames stand together, its skips serve them all.
+
+        With output=composite, frame = m * new + (1 - m) * last context frame (Finn et al. 2016).
+        """
+        out = self.decoder(g, skips)
+        frame = jax.nn.sigmoid(out[..., :FRAME_CHANNELS])
+        if self.config.output == "direct":
+            return frame
+        mask = jax.nn.sigmoid(out[..., FRAME_CHANNELS:])
+        clips = last_context_frame.shape[0]
+        still = jnp.repeat(last_context_frame, out.shape[0] // clips, axis=0)
+        return mask * frame + (1.0 - mask) * still
+
+    def __call__(
+        self,
+        frame: Float[Array, "batch height width 3"],
+        latent: Float[Array, "batch z_dim"],
+        conditions: Float[Array, "batch window condition"],
+    ) -> Float[Array, "batch height width 3"]:
+        """The next frame after a window of equal frames; touches every parameter, for `init`."""
+        h, skips = self.encode(frame)
+        window = jnp.stack([h] * self.config.window, axis=1)
+        self.posterior(h, h, conditions[:, -1])
+        self.prior(window, conditions[:, -1])
+        return self.decode(self.predict(window, latent, conditions), skips, frame)

@@ -1,0 +1,43 @@
+"""Representation g and skips to a frame: the encoder mirrored (Denton & Fergus 2018, B)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, MergeSkip, activation
+
+
+class Decoder(nn.Module):
+    """Four stages at 1/8, 1/4, 1/2 and full size, each opened by the encoder's skip.
+
+    One clip's skips serve all of its frames: `g` has a row for every frame, a clip's frames
+    together, and the skips have a row for every clip. The result is unbounded; `ToFrame` makes
+    frames of it.
+    """
+
+    width: int
+    out_channels: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        g: Float[Array, "frames *representation"],
+        skips: tuple[Float[Array, "clips _ _ _"], ...],
+    ) -> Float[Array, "frames height width out_channels"]:
+        w = self.width
+        height, width = skips[-1].shape[1:3]
+        g = g.astype(self.dtype)
+        if g.ndim == 2:
+            x = nn.Dense(height * width // 4 * 8 * w, kernel_init=KERNEL_INIT, dtype=self.dtype)(g)
+            x = activation(x).reshape(-1, height // 2, width // 2, 8 * w)
+        else:
+            x = ConvBlock((8 * w,), self.dtype, name="stage5")(g)
+        stages = ((8 * w, 8 * w, 4 * w), (4 * w, 4 * w, 2 * w), (2 * w, w), (w,))
+        for stage, channels in zip((4, 3, 2, 1), stages, strict=True):
+            upsample = x.shape[1] < skips[stage - 1].shape[1]
+            merge = MergeSkip(channels[0], upsample, self.dtype, name=f"merge{stage}")
+            x = merge(x, skips[stage - 1])
+            x = ConvBlock(channels[1:], self.dtype, name=f"stage{stage}")(x)
+        head = nn.Conv(self.out_channels, (3, 3), dtype=self.dtype, name="head")
+        return head(x).astype(jnp.float32)

@@ -1,0 +1,41 @@
+"""Frame to representation h and skips: the VGG-16 encoder of SVG (Denton & Fergus 2018, B)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, max_pool2x2
+
+
+class Encoder(nn.Module):
+    """Four stages of 3x3 convolutions at full, 1/2, 1/4 and 1/8 size, then h in (-1, 1).
+
+    `as_map`: h is the 1/8-size map with g_dim channels; otherwise a vector of g_dim.
+    The skips are the four stages' outputs, largest first. There is no normaliser, so a frame's
+    h depends on no other frame and on no running statistics.
+    """
+
+    width: int
+    g_dim: int
+    as_map: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, frame: Float[Array, "batch height width channels"]
+    ) -> tuple[Float[Array, "batch *representation"], tuple[Float[Array, "batch _ _ _"], ...]]:
+        w = self.width
+        x = frame.astype(self.dtype) * 2.0 - 1.0  # centred, as first layers like it
+        skips = []
+        for stage, channels in enumerate(((w, w), (2 * w,) * 2, (4 * w,) * 3, (8 * w,) * 3)):
+            x = max_pool2x2(x) if stage else x
+            x = ConvBlock(channels, self.dtype, name=f"stage{stage + 1}")(x)
+            skips.append(x)
+        if self.as_map:
+            head = nn.Conv(self.g_dim, (3, 3), dtype=self.dtype, name="head")
+            h = head(x)  # (batch, height/8, width/8, g_dim)
+        else:
+            x = max_pool2x2(x)
+            x = x.reshape(x.shape[0], -1)
+            h = nn.Dense(self.g_dim, kernel_init=KERNEL_INIT, dtype=self.dtype, name="head")(x)
+        return jnp.tanh(h.astype(jnp.float32)), tuple(skips)

@@ -1,0 +1,128 @@
+"""Convolutions and poolings that the encoder, the decoder and the predictor share."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+"""Keeps activations at scale through leaky ReLUs without a normaliser (He et al. 2015)."""
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The leaky ReLU of SVG, slope 0.2."""
+    return nn.leaky_relu(x, 0.2)
+
+
+def conv3x3(
+    x: Float[Array, "batch height width in"], kernel: Float[Array, "3 3 in out"]
+) -> Float[Array, "batch height width out"]:
+    """A 3x3 convolution, stride 1, zero padding."""
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
+
+
+def upsampled_conv3x3(
+    x: Float[Array, "batch height width in"], kernel: Float[Array, "3 3 in out"]
+) -> Float[Array, "batch 2*height 2*width out"]:
+    """`conv3x3` of `x` enlarged twice by nearest neighbours, without enlarging it.
+
+    Each of the four phases of the output sees a 2x2 neighbourhood of the small image, under a
+    kernel whose rows and columns are sums of the 3x3 kernel's: 16 products where the plain form
+    has 36.
+    """
+    height, width = x.shape[1:3]
+    top = jnp.stack([kernel[0], kernel[1] + kernel[2]])  # even rows see small rows i-1, i
+    bottom = jnp.stack([kernel[0] + kernel[1], kernel[2]])  # odd rows see i, i+1
+    rows = []
+    for row_kernel, row_padding in ((top, (1, 0)), (bottom, (0, 1))):
+        left = jnp.stack([row_kernel[:, 0], row_kernel[:, 1] + row_kernel[:, 2]], axis=1)
+        right = jnp.stack([row_kernel[:, 0] + row_kernel[:, 1], row_kernel[:, 2]], axis=1)
+        phases = [
+            jax.lax.conv_general_dilated(
+                x, phase, (1, 1), (row_padding, column_padding), dimension_numbers=_DIMENSIONS
+            )
+            for phase, column_padding in ((left, (1, 0)), (right, (0, 1)))
+        ]
+        rows.append(jnp.stack(phases, axis=3))  # (batch, height, width, 2, out)
+    out = jnp.stack(rows, axis=2)  # (batch, height, 2, width, 2, out)
+    return out.reshape(x.shape[0], 2 * height, 2 * width, -1)
+
+
+def max_pool2x2(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch height//2 width//2 channels"]:
+    """2x2 maximum; four strided slices are faster than a reduce_window on a CPU."""
+    rows = jnp.maximum(x[:, ::2], x[:, 1::2])
+    return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+
+
+class ConvBlock(nn.Module):
+    """3x3 convolutions, each followed by the activation."""
+
+    channels: tuple[int, ...]
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width in"]
+    ) -> Float[Array, "batch height width out"]:
+        for features in self.channels:
+            conv = nn.Conv(features, (3, 3), kernel_init=KERNEL_INIT, dtype=self.dtype)
+            x = activation(conv(x))
+        return x
+
+
+class MergeSkip(nn.Module):
+    """The 3x3 convolution of [x, skip] that opens a decoder stage, then the activation.
+
+    It is a sum, conv(x) + conv(skip), so that a skip which serves several frames of its clip is
+    convolved once. With `upsample`, x is first enlarged twice by nearest neighbours.
+    """
+
+    features: int
+    upsample: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "frames _ _ channels"],
+        skip: Float[Array, "clips height width skip_channels"],
+    ) -> Float[Array, "frames height width features"]:
+        inputs = x.shape[-1]
+        kernel = self.param(
+            "kernel", KERNEL_INIT, (3, 3, inputs + skip.shape[-1], self.features)
+        ).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        conv = upsampled_conv3x3 if self.upsample else conv3x3
+        out = conv(x.astype(self.dtype), kernel[:, :, :inputs])
+        shared = conv3x3(skip.astype(self.dtype), kernel[:, :, inputs:]) + bias
+        out = out.reshape(shared.shape[0], -1, *out.shape[1:]) + shared[:, None]
+        return activation(out).reshape(-1, *out.shape[2:])
+
+
+class MatrixConv3x3(nn.Module):
+    """A 3x3 convolution as one matrix product over shifted copies.
+
+    For small maps inside a loop over time, where XLA's convolution gradients are slow on a CPU.
+    """
+
+    features: int
+    dtype: jnp.dtype
+    kernel_init: nn.initializers.Initializer = KERNEL_INIT
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width in"]
+    ) -> Float[Array, "batch height width features"]:
+        height, width = x.shape[1:3]
+        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        shifted = [
+            padded[:, row : row + height, column : column + width]
+            for row in range(3)
+            for column in range(3)
+        ]
+        dense = nn.Dense(self.features, kernel_init=self.kernel_init, dtype=self.dtype)
+        return dense(jnp.concatenate(shifted, axis=-1))

@@ -1,0 +1,60 @@
+"""One step of time without recurrent state: g_t from the window of latest h or g, z_t and c."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cvae_jax.models.layers import KERNEL_INIT, MatrixConv3x3, activation
+
+
+class Predictor(nn.Module):
+    """g_t = (1 - gate) * g_{t-1} + gate * candidate, with gate and candidate from the inputs.
+
+    A residual update in the sense of SRVP (Franceschi et al. 2020), bounded by construction:
+    the candidate is a tanh and the gate a sigmoid, so g_t stays in [-1, 1] as h does, however
+    many steps it runs on its own results. It remembers its window and nothing else.
+    """
+
+    width: int
+    depth: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        window: Float[Array, "batch window *representation"],
+        latent: Float[Array, "batch z_dim"],
+        conditions: Float[Array, "batch window condition"],
+    ) -> Float[Array, "batch *representation"]:
+        """`window` holds h or g of t-K .. t-1, oldest first; `conditions` c of t-K+1 .. t."""
+        last = window[:, -1]
+        as_map = last.ndim == 4
+        past = jnp.concatenate(jnp.unstack(window, axis=1), axis=-1)
+        given = jnp.concatenate([conditions.reshape(len(conditions), math.prod(conditions.shape[1:])), latent], axis=-1)
+        if as_map:
+            past = jnp.concatenate([past, self._paint(given, last.shape[1:3])], axis=-1)
+        else:
+            past = jnp.concatenate([past, given], axis=-1)
+        x = self._layer(as_map, self.width)(past)
+        for _ in range(self.depth):
+            inner = self._layer(as_map, self.width)(activation(x))
+            x = x + self._layer(as_map, self.width, nn.initializers.zeros)(activation(inner))
+        update = self._layer(as_map, 2 * last.shape[-1])(activation(x)).astype(jnp.float32)
+        candidate, gate = jnp.split(update, 2, axis=-1)
+        gate = jax.nn.sigmoid(gate - 1.0)
+        return (1.0 - gate) * last + gate * jnp.tanh(candidate)
+
+    def _layer(self, as_map, features, kernel_init=KERNEL_INIT):
+        if as_map:
+            return MatrixConv3x3(features, self.dtype, kernel_init)
+        return nn.Dense(features, kernel_init=kernel_init, dtype=self.dtype)
+
+    def _paint(self, given, size):
+        """Conditions and latent have no place in the image; a dense layer gives them one."""
+        x = activation(nn.Dense(self.width, kernel_init=KERNEL_INIT, dtype=self.dtype)(given))
+        channels = max(self.width // 4, 4)
+        dense = nn.Dense(size[0] * size[1] * channels, kernel_init=KERNEL_INIT, dtype=self.dtype)
+        return activation(dense(x)).reshape(-1, *size, channels)

@@ -1,0 +1,166 @@
+"""Draw a chart once, as a PNG for papers and as an SVG that takes the colours of its page."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    EngFormatter,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
+
+# In the SVG each of these becomes a CSS variable with the colour itself for want of one.
+COLOURS = {
+    "#1c1f24": "ink",
+    "#6a7078": "muted",
+    "#dfe2e6": "rule",
+    "#0a66c2": "series-1",
+    "#b8520a": "series-2",
+    "#2b7a4b": "series-3",
+    "#7547ad": "series-4",
+    "#b52d7a": "series-5",
+    "#78591b": "series-6",
+}
+INK, MUTED, RULE, *SERIES = COLOURS
+DASHES = ["-", "--", "-.", ":"]
+MOST_POINTS = 600
+
+Points = Float[np.ndarray, " points"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve; `series` is the number of its run, None for a baseline.
+
+    NaN in `y` leaves a gap. `smooth` adds a running mean in front of the points themselves.
+    """
+
+    label: str
+    x: Points
+    y: Points
+    series: int | None = 0
+    smooth: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What is drawn: `name` is that of the PNG file, `caption` says what one sees."""
+
+    name: str
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    lines: Sequence[Line]
+    log_y: bool = False
+    y_limits: tuple[float | None, float | None] = (None, None)
+
+
+def draw(chart: Chart) -> tuple[bytes, str]:
+    """Draws a chart, as PNG with title and legend and as SVG that leaves both to its page."""
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": chart.name}):
+        figure = Figure(figsize=(3.6, 2.25), layout="constrained")
+        axes = figure.add_subplot()
+        for line in chart.lines:
+            _draw_line(axes, line)
+        _dress(axes, chart)
+        svg, png = io.StringIO(), io.BytesIO()
+        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+        axes.set_title(chart.title, fontsize=9, color=INK, loc="left")
+        _add_legend(axes, chart.lines)
+        figure.savefig(png, format="png", dpi=200, facecolor="white")
+    return png.getvalue(), _for_page(svg.getvalue())
+
+
+def running_mean(values: Points, window: int) -> Points:
+    """Mean over `window` neighbours that leaves out NaN; at the ends, over those that exist."""
+    known = np.isfinite(values)
+    kernel = np.ones(min(window, len(values)))
+    sums = np.convolve(np.where(known, values, 0.0), kernel, "same")
+    counts = np.convolve(known.astype(float), kernel, "same")
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def colour(series: int | None) -> str:
+    """Colour of a run's curves; runs beyond the sixth share it and differ by their dashes."""
+    return MUTED if series is None else SERIES[series % len(SERIES)]
+
+
+def _draw_line(axes: Axes, line: Line) -> None:
+    """Adds one curve; few points are marked, too many are thinned out."""
+    style = "--" if line.series is None else DASHES[line.series // len(SERIES) % len(DASHES)]
+    stride = -(-len(line.x) // MOST_POINTS) or 1
+    marker = "." if len(line.x) <= 40 and line.series is not None else ""
+    dress: dict[str, Any] = {"color": colour(line.series), "linestyle": style, "marker": marker}
+    if line.smooth and len(line.x) > 50:
+        axes.plot(line.x[::stride], line.y[::stride], **dress, linewidth=0.7, alpha=0.3)
+        mean = running_mean(line.y, len(line.x) // 25)
+        axes.plot(line.x[::stride], mean[::stride], **dress, linewidth=1.5)
+    else:
+        axes.plot(line.x[::stride], line.y[::stride], **dress, linewidth=1.5)
+
+
+def _dress(axes: Axes, chart: Chart) -> None:
+    """Scales, labels and a grid that stays behind the curves."""
+    axes.set_xlabel(chart.x_label, fontsize=8, color=MUTED, labelpad=2)
+    axes.set_ylabel(chart.y_label, fontsize=8, color=MUTED, labelpad=3)
+    whole = chart.x_label != "step"
+    axes.xaxis.set_major_locator(MaxNLocator(10 if whole else 5, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    values = np.concatenate([line.y for line in chart.lines])
+    if chart.log_y and np.nanmin(values) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylim(*chart.y_limits)
+    axes.grid(color=RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=MUTED, labelsize=7.5, length=0, which="both")
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set(color=MUTED, linewidth=0.6)
+
+
+def _add_legend(axes: Axes, lines: Sequence[Line]) -> None:
+    """Names every curve once below the axes, however strange the name of its run."""
+    handles, labels = [], []
+    shown = [drawn for drawn in axes.get_lines() if drawn.get_alpha() is None]
+    for drawn, line in zip(shown, lines, strict=True):
+        if line.label not in labels:
+            handles.append(drawn)
+            labels.append(line.label)
+    numbers = [str(number) for number in range(len(labels))]
+    legend = axes.figure.legend(
+        handles, numbers, loc="outside lower left", ncols=3, fontsize=7, frameon=False
+    )
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_parse_math(False)  # a name with dollar signs is not a formula
+        text.set(text=label, color=INK)
+
+
+def _for_page(svg: str) -> str:
+    """Makes a file's SVG part of a page: no preamble, no ids but those in use, colours by name."""
+    svg = svg[svg.index("<svg") :].replace("xlink:href", "href")
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    used = set(re.findall(r"#([\w-]+)", svg))
+    svg = re.sub(
+        r' id="([^"]*)"', lambda match: match.group() if match.group(1) in used else "", svg
+    )
+    head, body = svg.split(">", 1)
+    (viewbox,) = re.findall(r'viewBox="[^"]*"', head)
+    for value, name in COLOURS.items():
+        body = body.replace(value, f"var(--{name}, {value})")
+    return f"<svg {viewbox}>{body}"

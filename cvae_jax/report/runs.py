@@ -1,0 +1,91 @@
+"""Read what a run left in its workdir."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvae_jax.errors import UserError
+from cvae_jax.files import read_json
+from cvae_jax.logs import METRICS_FILE, read_metrics
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a workdir holds; parts that are not there yet are empty."""
+
+    name: str
+    workdir: Path
+    config: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    data: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    evaluation: Mapping[str, Any]
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """The model's measures."""
+        return self.evaluation.get("model", {})
+
+    @property
+    def copy_last_frame(self) -> Mapping[str, Any]:
+        """The same measures of the baseline that repeats the last context frame."""
+        return self.evaluation.get("copy_last_frame", {})
+
+    def command(self, mode: str) -> str:
+        """The command line that makes what `mode` makes in this workdir."""
+        return command(mode, self.workdir)
+
+
+def command(mode: str, workdir: Path) -> str:
+    """A command line that can be pasted into a shell."""
+    return f"python main.py --mode={mode} --workdir={shlex.quote(str(workdir))}"
+
+
+def read_runs(workdirs: Sequence[Path]) -> list[Run]:
+    """Reads runs, named after their folders where those names differ, else after their paths.
+
+    Raises:
+        UserError: a folder holds no run, or a file in it is damaged.
+    """
+    names = [workdir.resolve().name for workdir in workdirs]
+    if len(set(names)) < len(names):
+        names = [str(workdir) for workdir in workdirs]
+    return [read_run(workdir, name) for workdir, name in zip(workdirs, names, strict=True)]
+
+
+def read_run(workdir: Path, name: str) -> Run:
+    """Reads what is there; a folder with neither config nor metrics is not a run."""
+    config, metrics = workdir / "config.json", workdir / METRICS_FILE
+    if not config.exists() and not metrics.exists():
+        raise UserError(
+            f"{workdir}: holds no run (no config.json, no {METRICS_FILE}); "
+            f"choose another --workdir, or train one there with {command('train', workdir)}"
+        )
+    settings = _read_object(config, ["config", "versions", "data"], "train")
+    results = ["protocol", "model", "copy_last_frame", "shuffled_actions"]
+    return Run(
+        name=name,
+        workdir=workdir,
+        config=settings.get("config", {}),
+        versions=settings.get("versions", {}),
+        data=settings.get("data", {}),
+        metrics=read_metrics(workdir) if metrics.exists() else [],
+        evaluation=_read_object(workdir / "evaluation" / "latest.json", results, "evaluate"),
+    )
+
+
+def _read_object(path: Path, parts: Sequence[str], mode: str) -> Mapping[str, Any]:
+    """Reads a JSON object whose `parts` are objects too; an empty one where there is no file."""
+    remedy = f"run --mode={mode} again"
+    value = read_json(path, remedy) if path.exists() else {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must be a JSON object, is {value!r:.60}; delete it and {remedy}")
+    for part in parts:
+        if not isinstance(value.get(part, {}), dict):
+            raise UserError(
+                f"{path}: {part} must be a JSON object, is {value[part]!r:.60}; "
+                f"delete the file and {remedy}"
+            )
+    return value

@@ -1,0 +1,140 @@
+"""The training loop: a plan that reads from top to bottom."""
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cvae_jax import evaluate, parallel, run_folder, schedules, train_state
+from cvae_jax.checkpoints import Checkpoints
+from cvae_jax.config import Config, EvalConfig
+from cvae_jax.data import pipeline
+from cvae_jax.data.sources import open_split
+from cvae_jax.errors import UserError
+from cvae_jax.logs import MetricsLog, Progress
+from cvae_jax.train_step import draw_teacher_forcing, make_train_step
+
+MAX_SKIPPED_IN_ROW = 10
+"""After so many steps in a row without a finite gradient the run stops."""
+
+
+def run(workdir: Path, config: Config) -> train_state.TrainState:
+    """Trains in `workdir`, from its latest checkpoint if it has one, and returns the last state.
+
+    Raises:
+      UserError: the workdir holds another run, the data is missing, or training diverges.
+    """
+    parallel.check_batch_size(config.train.batch_size)
+    source = open_split(config.data, "train")
+    validation = open_split(config.data, "validation")
+    run_info = run_folder.claim(workdir, config, source.statistics)
+    settings, num_steps = config.train, config.train.num_steps
+    kl_weight = schedules.kl_weight(config.kl, num_steps)
+    teacher_forcing_ratio = schedules.teacher_forcing_ratio(config.teacher_forcing, num_steps)
+    train_step = make_train_step(config)
+    measure = evaluate.make_measure(config, _validation(config, len(validation)), validation)
+    shape = settings.batch_size // jax.process_count(), config.data.num_predicted_frames
+    num_frames = config.data.num_context_frames + config.data.num_predicted_frames
+    frames_per_step = settings.batch_size * num_frames
+
+    with Checkpoints(workdir) as checkpoints:
+        state, start_step = _restore_or_create(checkpoints, config, source.statistics)
+        if start_step >= num_steps:
+            print(f"{workdir}: {start_step} of {num_steps} steps are done; nothing left to train")
+            return state
+        if start_step:
+            print(f"{workdir}: going on after step {start_step}")
+        batches = pipeline.train_batches(
+            source,
+            num_frames=num_frames,
+            batch_size=settings.batch_size,
+            seed=config.seed,
+            start_step=start_step,
+            num_threads=config.data.num_threads,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        log = MetricsLog(workdir, start_step)
+        bar = Progress(num_steps, start_step, frames_per_step=frames_per_step)
+        recent: list[dict[str, Any]] = []
+        last_log_time = time.monotonic()
+        with log, bar:
+            for step, batch in zip(range(start_step, num_steps), batches, strict=False):
+                use_true = draw_teacher_forcing(
+                    config.seed, step, teacher_forcing_ratio[step], config.teacher_forcing, shape
+                )
+                state, metrics = train_step(state, batch, use_true, kl_weight[step])
+                recent.append(metrics)
+                done = step + 1
+                bar.advance()
+                if _is_due(done, settings.log_every_steps, num_steps):
+                    means = _means(recent)
+                    means["kl_weight"] = kl_weight[step]
+                    means["teacher_forcing_ratio"] = teacher_forcing_ratio[step]
+                    seconds = time.monotonic() - last_log_time
+                    means["frames_per_second"] = len(recent) * frames_per_step / seconds
+                    log.write(done, {f"train/{name}": value for name, value in means.items()})
+                    bar.advance(0, loss=means["loss"])
+                    recent, last_log_time = [], time.monotonic()
+                    _check_finite(state, workdir, batch)
+                validated = None
+                if _is_due(done, settings.eval_every_steps, num_steps):
+                    validated = _validation_figures(measure(state.params))
+                    log.write(done, {f"validation/{k}": v for k, v in validated.items()})
+                    bar.advance(0, psnr=validated["psnr_mean"])
+                if validated or _is_due(done, settings.checkpoint_every_steps, num_steps):
+                    checkpoints.save(done, state, run_info, validated)
+    print(f"trained {num_steps} steps; checkpoints, metrics and TensorBoard files in {workdir}")
+    return state
+
+
+def _is_due(done: int, every: int, num_steps: int) -> bool:
+    return done % every == 0 or done == num_steps
+
+
+def _validation(config: Config, num_available: int) -> EvalConfig:
+    """How training validates: its own context and horizon, one sample, the first clips."""
+    return EvalConfig(
+        split="validation",
+        num_clips=min(config.train.num_validation_clips, num_available),
+        num_context_frames=config.data.num_context_frames,
+        num_predicted_frames=config.data.num_predicted_frames,
+        batch_size=config.eval.batch_size,
+    )
+
+
+def _restore_or_create(checkpoints, config, statistics):
+    dims = len(statistics.action_mean), len(statistics.position_mean)
+    step = checkpoints.latest_step()
+    if step is None:
+        return train_state.create(config, *dims), 0
+    like = jax.eval_shape(lambda: train_state.create(config, *dims))
+    return checkpoints.restore(step, like)[0], step
+
+
+def _means(recent: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over the steps since the last log line; the learning rate is the last step's."""
+    values = jax.device_get(recent)
+    means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
+    return means | {"learning_rate": float(values[-1]["learning_rate"])}
+
+
+def _validation_figures(result: dict[str, Any]) -> dict[str, float]:
+    names = ("psnr_mean", "ssim_mean", "psnr_moving_mean")
+    figures = {name: result["model"][name] for name in names}
+    return figures | {"copy_last_frame_psnr_mean": result["copy_last_frame"]["psnr_mean"]}
+
+
+def _check_finite(state, workdir, batch):
+    """Raises UserError when the latest steps all had to be skipped."""
+    in_row = int(state.num_skipped_in_row)
+    if in_row >= MAX_SKIPPED_IN_ROW:
+        clips = ", ".join(map(str, itertools.islice(batch.clip_id, 12)))
+        raise UserError(
+            f"{workdir}: the last {in_row} steps had a gradient that is not finite (latest clips: "
+            f"{clips}); lower --config.optimizer.learning_rate or set "
+            "--config.optimizer.gradient_clip_norm=1, in a new --workdir"
+        )

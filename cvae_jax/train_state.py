@@ -1,0 +1,57 @@
+"""What training changes from step to step, as one value."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from cvae_jax import schedules
+from cvae_jax.config import Config
+from cvae_jax.models.cvae import CVAE, FRAME_CHANNELS
+from cvae_jax.rollout import Params
+
+FRAME_SIZE = 64
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """Parameters, Adam's moments, and how far training has come.
+
+    step: steps done. num_skipped: of them, those whose gradient was not finite and left the
+    parameters as they were. num_skipped_in_row: the latest of those without a good one between.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    optimizer_state: Any
+    num_skipped: Int[Array, ""]
+    num_skipped_in_row: Int[Array, ""]
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba 2015), after clipping by the global norm if the config asks for it."""
+    adam = optax.adam(schedules.learning_rate(config.optimizer, config.train.num_steps))
+    if config.optimizer.gradient_clip_norm == 0.0:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(config.optimizer.gradient_clip_norm), adam)
+
+
+def create(config: Config, action_dim: int, position_dim: int) -> TrainState:
+    """The state before the first step; a pure function of the config and its seed."""
+    dims = {"none": 0, "action": action_dim, "action_position": action_dim + position_dim}
+    model = config.model
+    frame = jnp.zeros((1, FRAME_SIZE, FRAME_SIZE, FRAME_CHANNELS))
+    latent = jnp.zeros((1, model.z_dim))
+    conditions = jnp.zeros((1, model.window, dims[model.condition]))
+    params = jax.jit(CVAE(model).init)(jax.random.key(config.seed), frame, latent, conditions)[
+        "params"
+    ]
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        optimizer_state=make_optimizer(config).init(params),
+        num_skipped=jnp.int32(0),
+        num_skipped_in_row=jnp.int32(0),
+    )

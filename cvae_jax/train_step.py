@@ -1,0 +1,130 @@
+"""One step of training: rollout, loss, gradient, update, on each device's share of the batch."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from cvae_jax import losses, parallel, rollout, schedules
+from cvae_jax.config import Config, TeacherForcingConfig
+from cvae_jax.data.pipeline import Batch
+from cvae_jax.models.cvae import CVAE
+from cvae_jax.models.gaussian import noise_for
+from cvae_jax.train_state import TrainState, make_optimizer
+from cvae_jax.types import to_unit_range
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+def draw_teacher_forcing(
+    seed: int, step: int, ratio: float, config: TeacherForcingConfig, shape: tuple[int, int]
+) -> Bool[np.ndarray, "batch target"]:
+    """Where the true frame enters the window, each draw with probability `ratio`.
+
+    One draw decides for the whole batch (as the lab's code does), for a clip or for a frame, by
+    config.unit. Drawn on the host, a pure function of (seed, step): a resumed run repeats it,
+    and choosing a program by it does not wait for the device.
+    """
+    drawn = {"batch": (1, 1), "clip": (shape[0], 1), "frame": shape}[config.unit]
+    draws = np.random.default_rng((seed, step)).random(drawn)
+    return np.broadcast_to(draws < ratio, shape)
+
+
+def make_train_step(config: Config) -> Callable[..., tuple[TrainState, Metrics]]:
+    """The pmapped step `(state, batch, use_true, kl_weight) -> state, metrics`.
+
+    The batch and use_true (batch, target) are global and split over the local devices here. If
+    use_true is true throughout, the parallel teacher-forced program runs, else the free-running
+    one; both give the same numbers where both apply. The given state is donated. The metrics
+    are means over the batch.
+    """
+    programs = {
+        forced: parallel.pmap_replicated(_make_device_step(config, forced), donate_argnums=(0,))
+        for forced in (True, False)
+    }
+
+    def train_step(state, batch, use_true, kl_weight):
+        example = np.arange(len(batch.video), dtype=np.int32)
+        example = example * jax.process_count() + jax.process_index()
+        shards = parallel.shard((batch, use_true, example))
+        return programs[bool(use_true.all())](state, shards, np.float32(kl_weight))
+
+    return train_step
+
+
+def _make_device_step(config: Config, forced: bool):
+    model, optimizer = CVAE(config.model), make_optimizer(config)
+    learning_rate = schedules.learning_rate(config.optimizer, config.train.num_steps)
+
+    def loss(params, keys, batch, use_true, kl_weight):
+        terms = loss_terms(model, params, keys, batch, use_true, forced=forced)
+        means = {name: term.mean() for name, term in terms.items()}
+        return means["mse"] + kl_weight * means["kl"], means
+
+    def device_step(state, shards, kl_weight):
+        batch, use_true, example = shards
+        keys = example_keys(jax.random.key(config.seed), state.step, example)
+        (total, means), gradients = jax.value_and_grad(loss, has_aux=True)(
+            state.params, keys, batch, use_true, kl_weight
+        )
+        gradients, means = parallel.mean_over_devices((gradients, means | {"loss": total}))
+        norm = optax.global_norm(gradients)
+        metrics = means | {
+            "gradient_norm": norm,
+            "learning_rate": jnp.asarray(learning_rate(state.step)),
+            "teacher_forced_fraction": parallel.mean_over_devices(use_true.mean()),
+        }
+        return _apply(optimizer, state, gradients, jnp.isfinite(norm + metrics["loss"])), metrics
+
+    return device_step
+
+
+def example_keys(key: jax.Array, step: Int[Array, ""], example: Int[Array, "batch"]) -> jax.Array:
+    """A key for each example of a step's global batch, whichever device it is on."""
+    return jax.vmap(lambda index: jax.random.fold_in(jax.random.fold_in(key, step), index))(example)
+
+
+def loss_terms(
+    model: CVAE,
+    params: rollout.Params,
+    keys: jax.Array,
+    batch: Batch,
+    use_true: Bool[Array, "batch target"],
+    *,
+    forced: bool,
+) -> dict[str, Float[Array, "batch target"]]:
+    """`mse` and `kl` for each predicted frame: the two terms of the negative evidence bound.
+
+    mse is a mean over pixels and channels, kl a sum over latent dimensions (Denton & Fergus
+    2018, eq. 2); the step averages both over frames and clips and weighs kl by beta.
+    """
+    video = to_unit_range(batch.video)
+    conditions = rollout.align_conditions(batch.action, batch.position, model.config.condition)
+    num_targets = use_true.shape[1]
+    noise = noise_for(keys, (num_targets, model.config.z_dim))
+    if forced:
+        result = rollout.teacher_forced(model, params, video, conditions, noise)
+    else:
+        result = rollout.free_running(model, params, video, conditions, noise, use_true)
+    prior = result.prior if model.config.prior == "learned" else None
+    return {
+        "mse": losses.squared_error(result.frames, video[:, -num_targets:]),
+        "kl": losses.kl_divergence(result.posterior, prior).sum(axis=-1),
+    }
+
+
+def _apply(optimizer, state, gradients, finite):
+    """The updated state; if the step is not finite, the old parameters with one more skip."""
+    updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)  # noqa: E731
+    return TrainState(
+        step=state.step + 1,
+        params=keep(params, state.params),
+        optimizer_state=keep(optimizer_state, state.optimizer_state),
+        num_skipped=state.num_skipped + ~finite,
+        num_skipped_in_row=jnp.where(finite, 0, state.num_skipped_in_row + 1),
+    )

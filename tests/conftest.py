@@ -1,0 +1,12 @@
+"""Before JAX starts: one compilation cache for the whole session, on the CPU."""
+
+import os
+import tempfile
+from pathlib import Path
+
+_CACHE = Path(tempfile.gettempdir()) / f"cvae_jax_test_cache_{os.getuid()}"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from tests.data_fixtures import tiny_data_dir  # noqa: E402, F401

@@ -1,0 +1,92 @@
+"""Statistics and fingerprint of a data set."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cvae_jax.data import statistics
+from cvae_jax.data.clip import Clip
+from cvae_jax.errors import UserError
+
+
+def make_clips(seed: int, count: int) -> list[Clip]:
+    rng = np.random.default_rng(seed)
+    return [
+        Clip(
+            rng.integers(0, 256, (5, 6, 7, 3), dtype=np.uint8),
+            rng.normal(1.0, 3.0, (5, 4)).astype(np.float32),
+            rng.normal(-2.0, 0.5, (5, 3)).astype(np.float32),
+        )
+        for _ in range(count)
+    ]
+
+
+def compute(train: list[Clip], test: list[Clip]) -> statistics.Statistics:
+    return statistics.compute({"train": lambda: iter(train), "test": lambda: iter(test)})
+
+
+def test_moments_are_those_of_the_training_split():
+    train, test = make_clips(0, 9), make_clips(1, 4)
+    found = compute(train, test)
+    actions = np.concatenate([clip.action for clip in train]).astype(np.float64)
+    np.testing.assert_allclose(found.action_mean, actions.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.action_std, actions.std(0), rtol=1e-6)
+    assert found.num_clips == {"train": 9, "test": 4}
+    assert (found.num_frames, found.frame_size) == (5, (6, 7))
+
+
+def test_a_constant_component_has_a_positive_deviation():
+    train = [clip._replace(position=np.ones((5, 3), np.float32)) for clip in make_clips(0, 3)]
+    assert np.all(compute(train, []).position_std >= statistics.MIN_STD)
+
+
+def test_fingerprint_sees_every_part_and_the_order():
+    train, test = make_clips(0, 3), make_clips(1, 2)
+    fingerprint = compute(train, test).fingerprint
+    assert compute(train, test).fingerprint == fingerprint
+    changed = [
+        [train[0]._replace(**{part: _touched(getattr(train[0], part))}), *train[1:]]
+        for part in Clip._fields
+    ]
+    others = [compute(clips, test).fingerprint for clips in [*changed, train[::-1]]]
+    others += [
+        compute(train, test[:1]).fingerprint,
+        compute([*train, test[0]], test[1:]).fingerprint,
+    ]
+    assert len({fingerprint, *others}) == len(others) + 1
+
+
+def test_saving_and_loading_changes_nothing(tmp_path):
+    found = compute(make_clips(0, 3), make_clips(1, 2))
+    statistics.save(found, tmp_path)
+    loaded = statistics.load(tmp_path)
+    assert loaded.fingerprint == found.fingerprint
+    assert loaded.num_clips == found.num_clips
+    assert loaded.frame_size == found.frame_size
+    np.testing.assert_array_equal(loaded.action_std, found.action_std)
+    np.testing.assert_array_equal(loaded.position_mean, found.position_mean)
+    assert [path.name for path in tmp_path.iterdir()] == [statistics.FILE_NAME]
+
+
+@pytest.mark.parametrize("damage", ["cut", "field", "list", "empty"])
+def test_a_damaged_file_is_reported_with_its_remedy(tmp_path, damage):
+    statistics.save(compute(make_clips(0, 3), []), tmp_path)
+    path = tmp_path / statistics.FILE_NAME
+    fields = json.loads(path.read_text())
+    del fields["action_std"]
+    contents = {
+        "cut": path.read_text()[:100],
+        "field": json.dumps(fields),
+        "list": "[1, 2]",
+        "empty": "",
+    }
+    path.write_text(contents[damage])
+    with pytest.raises(UserError, match=r"delete the folder .* --mode=prepare"):
+        statistics.load(tmp_path)
+
+
+def _touched(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flat[0] += 1
+    return array

@@ -1,0 +1,69 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cvae_jax.models import layers
+
+
+def _random(shape, seed):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def _enlarged(x):
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+def _same_with_gradients(ours, plain, *arguments):
+    weigh = _random(jax.eval_shape(plain, *arguments).shape, 99)
+    for function in (lambda f: f(*arguments), lambda f: _gradients(f, weigh, arguments)):
+        for left, right in zip(
+            jax.tree.leaves(function(ours)), jax.tree.leaves(function(plain)), strict=True
+        ):
+            np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-4)
+
+
+def _gradients(function, weigh, arguments):
+    return jax.grad(lambda args: (function(*args) * weigh).sum())(arguments)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8)])
+def test_upsampled_convolution_equals_enlarging_first(size):
+    x, kernel = _random((2, *size, 3), 0), _random((3, 3, 3, 4), 1)
+    plain = lambda x, kernel: layers.conv3x3(_enlarged(x), kernel)  # noqa: E731
+    _same_with_gradients(layers.upsampled_conv3x3, plain, x, kernel)
+
+
+@pytest.mark.parametrize("upsample", [False, True])
+def test_merged_skip_equals_convolving_the_concatenation(upsample):
+    frames_per_clip = 3
+    size = 8 if upsample else 4
+    x, skip = _random((6, 4, 4, 5), 0), _random((2, size, size, 7), 1)
+    layer = layers.MergeSkip(4, upsample, jnp.dtype("float32"))
+    params = layer.init(jax.random.key(2), x, skip)
+
+    def plain(params, x, skip):
+        x = _enlarged(x) if upsample else x
+        both = jnp.concatenate([x, jnp.repeat(skip, frames_per_clip, axis=0)], axis=-1)
+        out = layers.conv3x3(both, params["params"]["kernel"]) + params["params"]["bias"]
+        return layers.activation(out)
+
+    _same_with_gradients(layer.apply, plain, params, x, skip)
+
+
+def test_matrix_convolution_equals_a_convolution():
+    x = _random((2, 5, 6, 3), 0)
+    layer = layers.MatrixConv3x3(4, jnp.dtype("float32"))
+    params = layer.init(jax.random.key(1), x)
+
+    def plain(params, x):
+        dense = params["params"]["Dense_0"]
+        return layers.conv3x3(x, dense["kernel"].reshape(3, 3, 3, 4)) + dense["bias"]
+
+    _same_with_gradients(layer.apply, plain, params, x)
+
+
+def test_max_pool_is_the_largest_of_each_two_by_two():
+    x = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
+    expected = x.reshape(2, 2, 2, 3, 2, 3).max(axis=(2, 4))
+    np.testing.assert_array_equal(layers.max_pool2x2(jnp.asarray(x)), expected)

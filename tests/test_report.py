@@ -1,0 +1,338 @@
+"""The page says what the files say, needs nothing but itself, and trusts nothing."""
+
+import re
+from html.parser import HTMLParser
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cvae_jax import video
+from cvae_jax.errors import UserError
+from cvae_jax.files import write_json
+from cvae_jax.logs import MetricsLog
+from cvae_jax.report import write_report
+from cvae_jax.report.charts import training
+from cvae_jax.report.drawing import Chart, Line, draw, running_mean
+from cvae_jax.report.runs import read_run, read_runs
+
+CONFIG = {"seed": 0, "kl": {"weight": 1e-4, "schedule": "cyclical"}, "train": {"num_steps": 60}}
+
+
+def _measures(psnr: float, slope: float) -> dict[str, Any]:
+    frames = [psnr - slope * frame for frame in range(10)]
+    return {
+        "psnr_mean": sum(frames) / 10,
+        "psnr_mean_interval": [sum(frames) / 10 - 0.25, sum(frames) / 10 + 0.25],
+        "psnr_per_frame": frames,
+        "ssim_mean": 0.9125,
+        "ssim_per_frame": [0.95] * 10,
+        "psnr_moving_mean": psnr - 10,
+    }
+
+
+def _write_config(workdir: Path, config: dict[str, Any] | None = None) -> None:
+    value = {
+        "config": config or CONFIG,
+        "versions": {"jax": "0.10.2"},
+        "data": {"fingerprint": "sha256:9f2c41"},
+    }
+    write_json(workdir / "config.json", value)
+
+
+def _write_metrics(workdir: Path) -> None:
+    with MetricsLog(workdir) as log:
+        for step in range(1, 61):
+            log.write(
+                step,
+                {
+                    "train/mse": float("nan") if step == 7 else 0.1 / step,
+                    "train/kl": 2.0,
+                    "train/kl_weight": 1e-4,
+                    "train/teacher_forcing_ratio": 1 - step / 60,
+                    "train/learning_rate": 1e-3,
+                },
+            )
+            if step % 20 == 0:
+                baseline = {"validation/copy_last_frame_psnr_mean": 21.0}
+                log.write(step, {"validation/psnr_mean": 20 + step / 20, **baseline})
+
+
+def _write_evaluation(workdir: Path, psnr: float = 28.0, **protocol: Any) -> None:
+    value = {
+        "protocol": {"split": "test", "num_predicted_frames": 10, **protocol},
+        "checkpoint_step": 60,
+        "num_clips": 32,
+        "model": _measures(psnr, 0.5) | {"psnr_best_of_100": psnr + 1},
+        "copy_last_frame": _measures(psnr - 2, 0.9),
+        "shuffled_actions": {"psnr_mean": psnr - 6},
+        "kl_per_frame": [2.0] * 10,
+    }
+    write_json(workdir / "evaluation" / "latest.json", value)
+
+
+def _write_samples(workdir: Path) -> None:
+    clip = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    clips = np.stack([clip, clip])
+    video.write_gif(workdir / "samples" / "demo.gif", video.grid(clips, clips, 2), 5)
+    for name in ("clip_000", "clip_001"):
+        path = workdir / "samples" / name
+        video.write_gif(path.with_suffix(".gif"), video.side_by_side(clip, clips, 2), 5)
+        video.write_png(path.with_suffix(".png"), video.strip(clip, clips, 2))
+
+
+def _write_run(workdir: Path, **evaluation: Any) -> Path:
+    _write_config(workdir)
+    _write_metrics(workdir)
+    _write_evaluation(workdir, **evaluation)
+    _write_samples(workdir)
+    return workdir
+
+
+class _Page(HTMLParser):
+    """A page taken apart: its text, its tags with their attributes, the cells of its tables."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("th", "td"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script", "title"} & set(self.open):
+            self.words.append(data)
+        if {"th", "td"} & set(self.open) and data.strip():
+            separator = " | " if "small" in self.open else ""
+            self.rows[-1][-1] += separator + data.strip()
+
+    def attributes(self, name: str) -> list[str]:
+        return [attributes[name] or "" for _, attributes in self.tags if name in attributes]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _write_run(tmp_path_factory.mktemp("runs") / "demo")
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> _Page:
+    return _Page(write_report([run]))
+
+
+def test_results_are_those_of_the_evaluation(page: _Page) -> None:
+    assert ["Model", "25.75 | 25.50 to 26.00", "18.00", "0.912", "29.00"] in page.rows
+    assert ["Copy last frame", "21.95 | 21.70 to 22.20", "16.00", "0.912", "–"] in page.rows
+    assert ["Gain over copying", "+3.80", "+2.00", "+0.000", "–"] in page.rows
+    assert ["Model, another clip’s actions", "22.00", "–", "–", "–"] in page.rows
+    assert "25.8 dB PSNR, 3.8 dB above repeating the last context frame" in page.text
+    assert "above it at every one of the 10 frames" in page.text
+    assert "PSNR falls by 3.8 dB" in page.text
+
+
+def test_says_what_was_run(page: _Page) -> None:
+    for row in (
+        ["kl.schedule", "cyclical"],
+        ["jax", "0.10.2"],
+        ["fingerprint", "sha256:9f2c41"],
+        ["split", "test"],
+        ["num_clips", "32"],
+        ["checkpoint_step", "60"],
+    ):
+        assert row in page.rows
+
+
+def test_curves_are_in_the_page_and_beside_it(run: Path, page: _Page) -> None:
+    names = [
+        *("mse", "kl", "kl_weight", "teacher_forcing_ratio", "learning_rate", "validation_psnr"),
+        *("psnr_per_frame", "ssim_per_frame", "kl_per_frame"),
+    ]
+    assert sorted(path.stem for path in (run / "curves").iterdir()) == sorted(names)
+    for path in (run / "curves").iterdir():
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+            assert np.asarray(image.convert("L")).std() > 5
+    assert sum(attributes.get("role") == "img" for _, attributes in page.tags) == len(names)
+
+
+def test_page_needs_nothing_but_itself(page: _Page) -> None:
+    addresses = [page.attributes(name) for name in ("src", "href", "srcset", "data", "poster")]
+    for address in chain.from_iterable(addresses):
+        assert address.startswith(("data:", "#")), address[:80]
+    assert not {"script", "link", "iframe"} & {
+        tag for tag, attributes in page.tags if attributes.get("href") != "data:,"
+    }
+    assert not re.search(r"url\((?!#)|@import|https?://", page.source)
+
+
+def test_links_within_the_page_lead_somewhere_and_ids_are_unique(page: _Page) -> None:
+    ids = page.attributes("id")
+    anchors = [address[1:] for address in page.attributes("href") if address.startswith("#")]
+    assert {"results", "learning", "samples", "settings"} <= set(anchors) <= set(ids)
+    named = [name for name in ids if not re.fullmatch(r"[mp][0-9a-f]{10}", name)]
+    assert len(set(named)) == len(named)  # those of matplotlib's markers are made of their content
+
+
+def test_pictures_can_be_read_aloud(page: _Page) -> None:
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 2 + 2 * 3  # moving and still: overview and two clips, each with a strip
+    assert all(attributes["alt"] for attributes in images)
+
+
+HOSTILE = "</table><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;$x^$"
+
+
+def test_what_a_run_says_is_text_and_never_markup(tmp_path: Path) -> None:
+    name = HOSTILE.replace("/", "")
+    workdir, other = tmp_path / name, tmp_path / "_other"
+    for folder in (workdir, other):
+        config = {"seed": HOSTILE, HOSTILE: {HOSTILE: [HOSTILE]}, "folder": folder.name}
+        _write_config(folder, config)
+        _write_metrics(folder)
+        _write_evaluation(folder, name=HOSTILE)
+    for workdirs in ([workdir], [workdir, other]):
+        path = write_report(workdirs)
+        page = _Page(path)
+        assert ["seed"] + [HOSTILE] * len(workdirs) in page.rows
+        assert name in page.text
+        assert not {"script", "img"} & {tag for tag, _ in page.tags}
+        assert not page.attributes("onerror")
+
+
+def test_missing_parts_name_the_command_that_makes_them(tmp_path: Path) -> None:
+    workdir = tmp_path / "my run"
+    _write_config(workdir)
+    page = _Page(write_report([workdir]))
+    for mode in ("train", "evaluate", "sample"):
+        assert f"python main.py --mode={mode} --workdir='{workdir}'" in page.text
+    _write_metrics(workdir)
+    _write_evaluation(workdir)
+    _write_samples(workdir)
+    page = _Page(write_report([workdir]))
+    for mode in ("train", "evaluate", "sample"):
+        assert f"--mode={mode}" not in page.text
+
+
+def test_metrics_alone_make_a_page(tmp_path: Path) -> None:
+    _write_metrics(tmp_path)
+    assert "There is no config.json" in _Page(write_report([tmp_path])).text
+
+
+def test_a_partial_evaluation_shows_dashes(tmp_path: Path) -> None:
+    _write_config(tmp_path)
+    value = {"model": {"psnr_mean": 25.0, "psnr_per_frame": [None, 25.0], "ssim_mean": None}}
+    write_json(tmp_path / "evaluation" / "latest.json", value)
+    assert ["Model", "25.00", "–", "–"] in _Page(write_report([tmp_path])).rows
+
+
+def test_a_model_below_the_baseline_is_said_to_be(tmp_path: Path) -> None:
+    _write_config(tmp_path)
+    model = {"psnr_mean": 20.0, "psnr_per_frame": [22.0, 18.0]}
+    copy = {"psnr_mean": 21.0, "psnr_per_frame": [21.0, 21.0]}
+    value = {"model": model, "copy_last_frame": copy, "shuffled_actions": {"psnr_mean": 20.5}}
+    write_json(tmp_path / "evaluation" / "latest.json", value)
+    page = _Page(write_report([tmp_path]))
+    assert "1.0 dB below repeating the last context frame" in page.text
+    assert "above it at 1 of the 2 frames" in page.text
+    assert "rises by 0.5 dB" in page.text
+    assert any(row[:2] == ["Gain over copying", "−1.00"] for row in page.rows)
+
+
+def test_several_runs_are_compared(run: Path, tmp_path: Path) -> None:
+    other = _write_run(tmp_path / "other", psnr=29.0)
+    _write_config(other, CONFIG | {"kl": {"weight": 0.01, "schedule": "cyclical"}})
+    before = write_report([run]).read_text()
+    path = write_report([run, other])
+    page = _Page(path)
+    assert path == run / "comparison.html"
+    assert (run / "report.html").read_text() == before
+    assert (run / "comparison_curves" / "mse.png").exists()
+    assert ["kl.weight≠", "0.0001", "0.01"] in page.rows
+    assert ["kl.schedule", "cyclical", "cyclical"] in page.rows
+    assert {"25.75 | 25.50 to 26.00", "26.75 | 26.50 to 27.00"} <= set(
+        chain.from_iterable(page.rows)
+    )
+    assert "not comparable" not in page.text
+
+
+def test_different_protocols_are_not_comparable(run: Path, tmp_path: Path) -> None:
+    other = _write_run(tmp_path / "other", num_predicted_frames=28)
+    page = _Page(write_report([run, other], tmp_path / "page.html"))
+    assert "not comparable" in page.text
+    assert "num_predicted_frames" in page.text
+
+
+def test_runs_whose_folders_share_a_name_are_told_apart(tmp_path: Path) -> None:
+    workdirs = [tmp_path / "a" / "demo", tmp_path / "b" / "demo"]
+    for workdir in workdirs:
+        _write_config(workdir)
+    assert [run.name for run in read_runs(workdirs)] == [str(workdir) for workdir in workdirs]
+
+
+def test_curves_hold_the_logged_points(run: Path) -> None:
+    charts = {chart.name: chart for chart in training([read_run(run, "demo")])}
+    mse = charts["mse"].lines[0]
+    np.testing.assert_array_equal(mse.x, np.arange(1, 61))
+    assert np.isnan(mse.y[6])
+    assert mse.y[59] == pytest.approx(0.1 / 60)
+    model, baseline = charts["validation_psnr"].lines
+    assert (model.label, baseline.label) == ("demo", "copy last frame")
+    assert list(model.y) == [21, 22, 23]
+    assert list(baseline.y) == [21, 21, 21]
+
+
+def test_equal_baselines_of_several_runs_are_drawn_once(run: Path) -> None:
+    charts = {c.name: c for c in training([read_run(run, "one"), read_run(run, "two")])}
+    labels = [line.label for line in charts["validation_psnr"].lines]
+    assert labels == ["one", "copy last frame", "two"]
+
+
+def test_running_mean_is_a_mean_of_what_is_known() -> None:
+    values = np.array([1.0, 2.0, np.nan, 4.0, 5.0])
+    np.testing.assert_allclose(running_mean(values, 3), [1.5, 1.5, 3.0, 4.5, 4.5])
+    np.testing.assert_allclose(running_mean(values, 1), values)
+    assert running_mean(np.full(3, np.nan), 99).shape == (3,)
+
+
+def test_a_charts_colours_are_those_of_its_page() -> None:
+    x = np.arange(5.0)
+    lines = [Line("model", x, x), Line("copy last frame", x, x / 2, series=None)]
+    _, svg = draw(Chart("name", "Title", "Caption", "step", "y", lines))
+    assert "var(--series-1" in svg
+    assert "var(--muted" in svg
+    painted = re.sub(r"var\(--[\w-]+, #\w+\)", "", svg)
+    assert set(re.findall(r"(?:fill|stroke): (#\w+)", painted)) == set()
+    assert "http" not in svg
+
+
+def test_no_run_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no run.*--mode=train"):
+        write_report([tmp_path])
+    with pytest.raises(UserError, match="no workdir"):
+        write_report([])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["[]", '{"config": 3}', '{"config"', "null"])
+def test_a_damaged_config_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json: .*--mode=train"):
+        write_report([tmp_path])
