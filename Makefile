@@ -7,7 +7,6 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python main.py
 DEMO := --config=configs/demo.py --workdir=runs/demo
 
-.PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -43,4 +42,4 @@ $(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .cache runs data
+	rm -rf $(VENV) .cache

@@ -1,17 +1,33 @@
-"""The demo: a small model on simulated pushing."""
+"""The demo: a small model that learns simulated pushing in five minutes on two CPU cores.
+
+    make demo
+
+or step by step
+
+    python main.py --mode=prepare --config=configs/demo.py
+    python main.py --mode=train --config=configs/demo.py --workdir=runs/demo
+"""
 
 from cvae_jax import config as config_lib
 
 
 def get_config():
-    """Width 16, an 8x8 latent map that feeds on itself, composite output."""
+    """Width 8, an 8x8 map as g that feeds on itself, composite output, small batches."""
     config = config_lib.defaults()
-    config.model.width = 16
+    config.model.width = 8
     config.model.z_dim = 16
     config.model.g_dim = 32
     config.model.predictor = "conv"
     config.model.predictor_width = 64
     config.model.output = "composite"
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_steps = 50
     config.train.batch_size = 4
-    config.train.num_steps = 600
+    config.train.num_steps = 1200
+    config.train.log_every_steps = 20
+    config.train.eval_every_steps = 300
+    config.train.checkpoint_every_steps = 100
+    config.train.num_validation_clips = 32
+    config.sample.clips = "0,1,2,3,4,5"
     return config

@@ -15,6 +15,8 @@ from cvae_jax.train_state import TrainState
 
 NUM_LATEST = 2
 BEST_METRIC = "psnr_mean"
+_FAILURES = (ValueError, KeyError, OSError, TypeError, RuntimeError, MemoryError)
+"""What Orbax, TensorStore and XLA raise on a disk that refuses, damage or lack of memory."""
 
 
 def _score(metrics: Mapping[str, float]) -> float:
@@ -30,8 +32,10 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, *, read_only: bool = False):
         logging.set_verbosity(logging.ERROR)  # Orbax tells of each save at length
-        best = checkpoint_managers.BestN(_score, n=1, keep_checkpoints_without_metrics=False)
-        latest = checkpoint_managers.LatestN(NUM_LATEST)
+        best = checkpoint_managers.BestN(
+            get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
+        )
+        latest = checkpoint_managers.LatestN(n=NUM_LATEST)
         self.folder = (workdir / "checkpoints").absolute()
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -54,9 +58,16 @@ class Checkpoints:
         run: dict[str, Any],
         validation: Mapping[str, float] | None,
     ) -> None:
-        """Saves what a later step or another machine needs; `validation` if it was measured."""
+        """Saves what a later step or another machine needs; `validation` if it was measured.
+
+        Raises:
+          UserError: this save, or the one before it that went on in the background, failed.
+        """
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run))
-        self._manager.save(step, args=items, metrics=validation)
+        try:
+            self._manager.save(step, args=items, metrics=validation)
+        except _FAILURES as error:
+            raise self._not_saved(error) from error
 
     def choose(self, which: str) -> int:
         """The step that `latest`, `best` or a number means.
@@ -85,7 +96,7 @@ class Checkpoints:
         `like` has the shapes and types that the config of this run asks for.
 
         Raises:
-          UserError: the checkpoint is damaged, or of a model of other shapes.
+          UserError: the checkpoint is damaged, cannot be read, or is of a model of other shapes.
         """
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(
@@ -96,11 +107,10 @@ class Checkpoints:
         )
         try:
             restored = self._manager.restore(step, args=items)
-        except (ValueError, KeyError, OSError, TypeError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
+        except _FAILURES as error:
+            folder = self.folder / str(step)
             raise UserError(
-                f"{self.folder / str(step)}: cannot be restored ({reason}); delete that folder "
-                "to go on from the checkpoint before it"
+                f"{folder}: cannot be restored ({_reason(error)}); {_advice(error)}"
             ) from error
         return restored["state"], restored["run"]
 
@@ -113,5 +123,31 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Waits for a save under way."""
-        self._manager.close()
+        """Waits for a save under way; raises UserError if it failed and nothing else had."""
+        try:
+            self._manager.close()
+        except _FAILURES as failure:
+            if error is None:
+                raise self._not_saved(failure) from failure
+
+    def _not_saved(self, error: BaseException) -> UserError:
+        return UserError(
+            f"{self.folder}: a checkpoint could not be saved ({_reason(error)}); free disk space "
+            "or change the folder's permissions, then run the same command to go on from the last "
+            "whole checkpoint"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what an exception says, or its name if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _advice(error: BaseException) -> str:
+    """What a user can do about a checkpoint that cannot be restored."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "resource_exhausted" in text:
+        return "close other programs or use a machine with more memory; the checkpoint may be whole"
+    if isinstance(error, PermissionError) or "permission" in text:
+        return "make it readable for you; the checkpoint may be whole"
+    return "if it is damaged, move that folder away to go on from the checkpoint before it"

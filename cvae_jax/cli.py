@@ -1,18 +1,23 @@
 """From flags to a mode, and from a user's mistake to one clear message and exit code 2."""
 
-import errno
+import difflib
+import re
+import runpy
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from absl import flags
+from ml_collections import config_dict, config_flags
 
 from cvae_jax import config as config_lib
 from cvae_jax.config import Config
 from cvae_jax.errors import UserError
 
 MODES = ("prepare", "train", "evaluate", "sample", "report")
+DEFAULT_CONFIG = str(Path(__file__).parents[1] / "configs" / "demo.py")
 
 USAGE = """cvae_jax predicts what a robot's camera will see next.
 
@@ -29,7 +34,7 @@ USAGE = """cvae_jax predicts what a robot's camera will see next.
 
 
 def main(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> int:
-    """Runs the mode that `argv` names; returns the exit code, 0 or 2."""
+    """Runs the mode that `argv` names; returns the exit code: 0, 2, or 130 after Ctrl-C."""
     if len(argv) == 1:
         print(USAGE)
         return 2
@@ -44,10 +49,13 @@ def main(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> in
     except UserError as error:
         return _refuse(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno is None:
             raise
-        place = error.filename or f"--workdir={flag_values.workdir}"
+        place = error.filename or "a file or folder of this command"
         return _refuse(f"{place}: {error.strerror}; free or change that place, or choose another")
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -57,16 +65,66 @@ def _refuse(message: str) -> int:
 
 
 def _parse(argv, flag_values):
+    _check_config_file(argv)
+    _check_overrides(argv)
     try:
+        _define_flags(argv, flag_values)
         rest = flag_values(list(argv))
     except flags.Error as error:
         _flag_error(error)
-    except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
-        _flag_error(error)  # ml_collections' way to refuse an override or a config file
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        _flag_error(error)  # ml_collections' way to refuse an override
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r}: not a flag; write --mode=MODE, --config=FILE and so on")
     if flag_values.mode is None:
         raise UserError(f"--mode: is missing; choose one of {', '.join(MODES)}")
+
+
+def _define_flags(argv, flag_values):
+    """Defines them late, since a config flag parses its overrides, and may fail, on definition."""
+    for define, name, *arguments in (
+        (flags.DEFINE_enum, "mode", None, MODES, "what to do"),
+        (flags.DEFINE_string, "workdir", None, "folder of a run; report takes several, as a,b"),
+        (flags.DEFINE_string, "checkpoint", "best", "best, latest or a step"),
+    ):
+        define(name, *arguments, flag_values=flag_values)
+    config_flags.DEFINE_config_file(
+        "config", DEFAULT_CONFIG, "a file in configs/", flag_values, sys_argv=list(argv)
+    )
+
+
+def _check_config_file(argv):
+    """Raises UserError if the config file does not give a config, whatever goes wrong in it."""
+    given = re.findall(r"^--?config[=\n](.+)$", "\n".join(argv), re.MULTILINE)
+    path = given[-1] if given else DEFAULT_CONFIG
+    file, *argument = path.split(":", 1)
+    if not Path(file).is_file():
+        what = "is a folder" if Path(file).is_dir() else "no such file"
+        raise UserError(f"--config={path}: {what}; name a file, as in --config=configs/demo.py")
+    try:
+        content = runpy.run_path(file)
+        config = content["get_config"](*argument) if "get_config" in content else None
+    except Exception as error:  # a user's program may raise anything
+        lines = [
+            at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == file
+        ]
+        where = f", line {lines[-1]}" if lines else ""
+        text = " ".join(str(error).split())
+        raise UserError(f"--config={path}{where}: {type(error).__name__}: {text}") from error
+    if not isinstance(config, config_dict.ConfigDict):
+        raise UserError(f"--config={path}: needs a function get_config() that returns a ConfigDict")
+
+
+def _check_overrides(argv):
+    """Raises UserError at the first --config.FIELD that there is not."""
+    known = config_lib.field_paths()
+    for argument in argv[1:]:
+        match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
+        if match and match[1] not in known:
+            fields = [path for path in known if "." in path]
+            near = difflib.get_close_matches(match[1], fields, n=1)
+            hint = f" did you mean --config.{near[0]}?" if near else ""
+            raise UserError(f"--config.{match[1]}: no such field;{hint} see python main.py --help")
 
 
 def _flag_error(error: Exception) -> NoReturn:
@@ -113,17 +171,21 @@ def _config_of_file(flag_values) -> Config:
 def _config_of_run(flag_values, workdir: Path) -> Config:
     """The config that a run was trained with, under the overrides of how to measure or draw it.
 
-    With --config=FILE too, `eval` and `sample` are the file's, and the rest has to be the run's.
+    With --config=FILE too, `eval` and `sample` are the file's, and the rest has to be the run's,
+    but for data.dir, which is the run's unless a flag sets it.
     """
     from cvae_jax import run_folder
 
     stored = run_folder.load(workdir)["config"]
+    overrides = flag_values["config"].override_values
     if not flag_values["config"].using_default_value:
         asked = config_lib.to_dict(_config_of_file(flag_values))
         run_folder.check_same(workdir, stored, asked)
+        if "data.dir" not in overrides:
+            asked["data"]["dir"] = stored["data"].get("dir")
         stored |= {name: asked[name] for name in ("eval", "sample", "data")}
         return config_lib.from_config_dict(stored)
-    for path, value in flag_values["config"].override_values.items():
+    for path, value in overrides.items():
         section, _, field = path.partition(".")
         if section not in ("eval", "sample") and path not in ("data.dir", "data.num_threads"):
             raise UserError(

@@ -8,6 +8,7 @@ problem at once. Nothing below this module checks ranges.
 import dataclasses
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import config_dict
@@ -178,74 +179,88 @@ def from_config_dict(values: config_dict.ConfigDict | dict[str, Any]) -> Config:
       UserError: naming every unknown, missing or mistyped field, value out of range and
         contradiction, each with its flag, its value, the rule and the remedy.
     """
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     plain = values.to_dict() if isinstance(values, config_dict.ConfigDict) else values
     config = _build(Config, plain, "config", problems)
-    if config is not None and not problems:
-        problems += _contradictions(config)
-    if problems:
-        raise UserError("\n".join(["the configuration has problems:", *problems]))
+    lines = [*problems.values()]
+    for flags, line in _contradictions(config):
+        concerned = {f"config.{flag}" for flag in flags}
+        concerned |= {flag.rpartition(".")[0] for flag in concerned} | {"config"}
+        if not concerned & problems.keys():
+            lines.append(line)
+    if lines:
+        raise UserError("\n".join(["the configuration has problems:", *lines]))
     return config
 
 
-def differences(ours: dict[str, Any], theirs: dict[str, Any], path="config") -> list[str]:
-    """Flags whose values differ, as `flag: ours, theirs` lines."""
+def differences(asked: dict[str, Any], stored: dict[str, Any], path="config") -> list[str]:
+    """A line for each flag in which what is asked differs from what a run has stored."""
     lines = []
-    for name in sorted(ours.keys() | theirs.keys()):
-        left, right = ours.get(name, "(absent)"), theirs.get(name, "(absent)")
+    for name in sorted(asked.keys() | stored.keys()):
+        left, right = asked.get(name, "(absent)"), stored.get(name, "(absent)")
         if isinstance(left, dict) and isinstance(right, dict):
             lines += differences(left, right, f"{path}.{name}")
         elif left != right:
-            lines.append(f"--{path}.{name}: {left!r} here, {right!r} there")
+            lines.append(f"--{path}.{name}: asked {left!r}, the run has {right!r}")
     return lines
+
+
+def field_paths() -> list[str]:
+    """What may follow `--config.`: every section and field, as `model` and `model.width`."""
+    paths = []
+    for name, value in to_dict(Config()).items():
+        nested = value if isinstance(value, dict) else {}
+        paths += [name, *(f"{name}.{field}" for field in nested)]
+    return paths
 
 
 def help_text() -> str:
     """One line for every field: flag, default, help and rule."""
     lines = []
     for section in dataclasses.fields(Config):
-        nested = dataclasses.is_dataclass(section.type)
-        for field in dataclasses.fields(section.type) if nested else [section]:
+        kind: Any = section.type
+        nested = dataclasses.is_dataclass(kind)
+        for field in dataclasses.fields(kind) if nested else [section]:
             flag = f"--config.{section.name}.{field.name}" if nested else f"--config.{field.name}"
             lines.append(f"  {flag}={field.default}\n      {field.metadata['help']}{_rule(field)}")
     return "\n".join(lines)
 
 
 def _build(kind, values, path, problems):
+    """`kind` with what is good of `values`; the rest at its default and, by flag, in `problems`."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if not isinstance(values, dict):
-        problems.append(f"--{path}={values!r}: must be a section with {', '.join(fields)}")
-        return None
+        problems[path] = f"--{path}={values!r}: must be a section with {', '.join(fields)}"
+        return kind()
     for name in sorted(values.keys() - fields.keys()):
-        problems.append(f"--{path}.{name}: no such field; {path} has {', '.join(fields)}")
-    for name in fields.keys() - values.keys():
-        problems.append(f"--{path}.{name}: is missing; start from cvae_jax.config.defaults()")
+        flag = f"{path}.{name}"
+        problems[flag] = f"--{flag}: no such field; {path} has {', '.join(fields)}"
     arguments = {}
-    for name in fields.keys() & values.keys():
-        field, flag = fields[name], f"{path}.{name}"
-        if dataclasses.is_dataclass(field.type):
+    for name, field in fields.items():
+        flag = f"{path}.{name}"
+        if name not in values:
+            problems[flag] = f"--{flag}: is missing; start from cvae_jax.config.defaults()"
+        elif dataclasses.is_dataclass(field.type):
             arguments[name] = _build(field.type, values[name], flag, problems)
+        elif _keeps_rule(field, values[name]):
+            arguments[name] = field.type(values[name])
         else:
-            arguments[name] = _check(field, values[name], flag, problems)
-    return None if problems else kind(**arguments)
+            kind_name = field.type.__name__
+            problems[flag] = f"--{flag}={values[name]!r}: must be {kind_name}{_rule(field)}"
+    return kind(**arguments)
 
 
-def _check(field, value, flag, problems):
-    if field.type is float and type(value) is int:
-        value = float(value)
-    good = type(value) is field.type and not (field.type is float and not math.isfinite(value))
+def _keeps_rule(field, value):
     rule = field.metadata
-    if good and rule["choices"]:
-        good = value in rule["choices"]
-    if good and rule["low"] is not None:
-        good = value >= rule["low"]
-    if good and rule["high"] is not None:
-        good = value <= rule["high"]
-    if good and rule["above"] is not None:
-        good = value > rule["above"]
-    if not good:
-        problems.append(f"--{flag}={value!r}: must be {field.type.__name__}{_rule(field)}")
-    return value
+    allowed = (float, int) if field.type is float else (field.type,)
+    return (
+        type(value) in allowed
+        and (field.type is not float or math.isfinite(value))
+        and (not rule["choices"] or value in rule["choices"])
+        and (rule["low"] is None or value >= rule["low"])
+        and (rule["high"] is None or value <= rule["high"])
+        and (rule["above"] is None or value > rule["above"])
+    )
 
 
 def _rule(field):
@@ -262,34 +277,47 @@ def _rule(field):
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _contradictions(config: Config) -> list[str]:
-    data, model, evaluation = config.data, config.model, config.eval
+def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What good values cannot be together: the fields concerned, and a line for the user."""
+    data, model, kl, train = config.data, config.model, config.kl, config.train
+    if not data.dir:
+        yield ("data.dir",), "--config.data.dir='': must name a folder, as data"
     source = sources.SOURCES[data.source]
-    problems = []
     if data.camera not in source.cameras:
-        problems.append(
-            f"--config.data.camera={data.camera!r}: {data.source} has {', '.join(source.cameras)}"
+        yield (
+            ("data.source", "data.camera"),
+            f"--config.data.camera={data.camera!r}: {data.source} has {', '.join(source.cameras)}",
         )
-    if model.last_frame_skip and model.feedback == "latent":
-        problems.append(
-            "--config.model.last_frame_skip=True: with --config.model.feedback='latent' there is "
-            "no latest frame to take skips from; set feedback='frame' or last_frame_skip=False"
-        )
-    for name, section in (("data", data), ("eval", evaluation)):
+    for name, section in (("data", data), ("eval", config.eval)):
         length = section.num_context_frames + section.num_predicted_frames
         if length > source.num_frames:
-            problems.append(
+            yield (
+                ("data.source", f"{name}.num_context_frames", f"{name}.num_predicted_frames"),
                 f"--config.{name}.num_context_frames={section.num_context_frames} + "
                 f"num_predicted_frames={section.num_predicted_frames}: {length} frames, but a clip "
-                f"of {data.source} has {source.num_frames}; lower one of them"
+                f"of {data.source} has {source.num_frames}; lower one of them",
             )
-    if not re.fullmatch(r"\d+(,\d+)*", config.sample.clips):
-        problems.append(
-            f"--config.sample.clips={config.sample.clips!r}: must be numbers with commas, as 0,1,2"
+    if model.last_frame_skip and model.feedback == "latent":
+        yield (
+            ("model.last_frame_skip", "model.feedback"),
+            "--config.model.last_frame_skip=True: with --config.model.feedback='latent' there is "
+            "no latest frame to take skips from; set feedback='frame' or last_frame_skip=False",
         )
-    if config.optimizer.warmup_steps >= config.train.num_steps:
-        problems.append(
-            f"--config.optimizer.warmup_steps={config.optimizer.warmup_steps}: must be below "
-            f"--config.train.num_steps={config.train.num_steps}"
+    if kl.schedule == "cyclical" and kl.num_cycles > train.num_steps:
+        yield (
+            ("kl.schedule", "kl.num_cycles", "train.num_steps"),
+            f"--config.kl.num_cycles={kl.num_cycles}: must be at most "
+            f"--config.train.num_steps={train.num_steps}, since a cycle takes a step or more",
         )
-    return problems
+    warmup_steps = config.optimizer.warmup_steps
+    if warmup_steps >= train.num_steps:
+        yield (
+            ("optimizer.warmup_steps", "train.num_steps"),
+            f"--config.optimizer.warmup_steps={warmup_steps}: must be below "
+            f"--config.train.num_steps={train.num_steps}",
+        )
+    if not re.fullmatch(r"\d+(,\d+)*", config.sample.clips, re.ASCII):
+        yield (
+            ("sample.clips",),
+            f"--config.sample.clips={config.sample.clips!r}: must be numbers with commas, as 0,1,2",
+        )

@@ -20,7 +20,8 @@ from cvae_jax.config import Config, EvalConfig
 from cvae_jax.data import pipeline
 from cvae_jax.data.clip_source import ClipSource
 from cvae_jax.data.sources import open_split
-from cvae_jax.files import write_json
+from cvae_jax.errors import UserError
+from cvae_jax.files import check_writable, write_json
 from cvae_jax.logs import Progress
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.models.gaussian import noise_for
@@ -33,9 +34,21 @@ PerFrame = dict[str, Float[np.ndarray, "clip sample target"]]
 
 
 def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
-    """Evaluates a checkpoint of `workdir`, prints the table and writes evaluation/STEP.json."""
+    """Evaluates a checkpoint of `workdir`, prints the table and writes evaluation/STEP.json.
+
+    Raises:
+      UserError: no such checkpoint, other data than the run's, fewer clips than are asked for, or
+        a folder that cannot be written.
+    """
     source = open_split(config.data, config.eval.split)
+    run_folder.check_data(run_folder.load(workdir), source.statistics, config)
+    if config.eval.num_clips > len(source):
+        raise UserError(
+            f"--config.eval.num_clips={config.eval.num_clips}: the {config.eval.split} split holds "
+            f"{len(source)} clips; ask for at most so many"
+        )
     state, step = restore(workdir, config, checkpoint)
+    check_writable(workdir / "evaluation")
     result = {
         "protocol": protocol(config, source),
         "checkpoint_step": step,
@@ -150,7 +163,7 @@ def _make_device_measure(config: Config, evaluation: EvalConfig):
     return device_measure
 
 
-def clip_keys(seed: int, clip_id: Int[Array, "clip"]) -> jax.Array:
+def clip_keys(seed: int, clip_id: Int[Array | np.ndarray, "clip"]) -> jax.Array:
     """A key for each clip, whatever batch or device it is in."""
     return jax.vmap(lambda clip: jax.random.fold_in(jax.random.key(seed), clip))(clip_id)
 

@@ -33,7 +33,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); free disk space, change its "
-            "permissions, or choose another --workdir"
+            "permissions, or choose another folder (--workdir, or --config.data.dir for data)"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -44,6 +44,17 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     """Replaces the content of `path` by `data` (text as UTF-8), all of it or nothing."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def check_writable(folder: Path) -> None:
+    """Makes `folder` and tries to write in it, to fail before long work rather than after it.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    probe = folder / f".{uuid.uuid4().hex}.probe"
+    write_atomically(probe, bytes(4096))
+    probe.unlink()
 
 
 def plain(value: Any) -> Any:

@@ -13,9 +13,12 @@ from cvae_jax.files import plain, read_json, write_json
 
 CONFIG_FILE = "config.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
-_MAY_CHANGE = ("train.num_steps", "train.log_every_steps", "train.eval_every_steps")
-_MAY_CHANGE += ("train.checkpoint_every_steps", "train.num_validation_clips")
-_MAY_CHANGE += ("data.dir", "data.num_threads")
+_MAY_CHANGE = (
+    *("train.num_steps", "train.log_every_steps", "train.eval_every_steps"),
+    *("train.checkpoint_every_steps", "data.dir", "data.num_threads"),
+)
+_READ_SECTIONS = ("data", "kl", "optimizer", "train", "eval", "sample")
+_READ_DATA = {"fingerprint": str, "action_mean": list, "position_mean": list}
 
 
 def describe(config: Config, statistics: Statistics) -> dict[str, Any]:
@@ -30,25 +33,41 @@ def describe(config: Config, statistics: Statistics) -> dict[str, Any]:
 def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, Any]:
     """Writes config.json into a new workdir; in one that has a run, checks that it is this run.
 
-    How often to log, validate and save, the number of steps and everything under `eval` and
-    `sample` may change from start to start.
+    How often to log, validate and save, the number of steps unless a schedule is laid out over
+    it, and everything under `eval` and `sample` may change from start to start. What is stored of
+    a run that is done stays as it is.
 
     Raises:
-      UserError: the workdir holds a run with another config or other data; nothing is written.
+      UserError: the workdir holds a run with another config or other data, or one whose config
+        is lost; nothing is written.
     """
     run = describe(config, statistics)
     path = workdir / CONFIG_FILE
+    steps = _saved_steps(workdir)
     if path.exists():
         stored = load(workdir)
         check_same(workdir, stored["config"], run["config"])
-        if stored["data"]["fingerprint"] != statistics.fingerprint:
-            raise UserError(
-                f"{path}: made with data {stored['data']['fingerprint'][:12]}, but "
-                f"--config.data.dir={config.data.dir} holds {statistics.fingerprint[:12]}; "
-                "prepare the same data or choose another --workdir"
-            )
-    write_json(path, run)
+        _check_num_steps(workdir, stored["config"], config)
+        check_data(stored, statistics, config)
+    elif steps:
+        raise UserError(
+            f"{path}: no such file, but {workdir / 'checkpoints'} holds steps "
+            f"{', '.join(map(str, steps))}; put the file back or choose another --workdir"
+        )
+    if not steps or steps[-1] < config.train.num_steps:
+        write_json(path, run)
     return run
+
+
+def check_data(run: dict[str, Any], statistics: Statistics, config: Config) -> None:
+    """Raises UserError if the data that `config` names is not what `run` was trained with."""
+    stored = run["data"]["fingerprint"]
+    if stored != statistics.fingerprint:
+        raise UserError(
+            f"--config.data.dir={config.data.dir}: holds data {statistics.fingerprint[:12]}, but "
+            f"the run was made with {stored[:12]}; prepare the same data or choose another "
+            "--workdir"
+        )
 
 
 def load(workdir: Path) -> dict[str, Any]:
@@ -60,9 +79,39 @@ def load(workdir: Path) -> dict[str, Any]:
     if not workdir.is_dir():
         raise UserError(f"--workdir={workdir}: no such folder; run --mode=train with it first")
     run = read_json(workdir / CONFIG_FILE, "run --mode=train with this --workdir first")
-    if not isinstance(run, dict) or not {"config", "data", "versions"} <= run.keys():
-        raise UserError(f"{workdir / CONFIG_FILE}: not the config of a run; choose another workdir")
+    if not _is_run(run):
+        raise UserError(
+            f"{workdir / CONFIG_FILE}: not the config of a run, or damaged; put the right file "
+            "there or choose another --workdir"
+        )
     return run
+
+
+def _is_run(run: Any) -> bool:
+    """Whether all is there that is read of a config.json without another check."""
+    parts = ("config", "versions", "data")
+    return (
+        isinstance(run, dict)
+        and all(isinstance(run.get(part), dict) for part in parts)
+        and all(isinstance(run["config"].get(name), dict) for name in _READ_SECTIONS)
+        and all(isinstance(run["data"].get(name), kind) for name, kind in _READ_DATA.items())
+    )
+
+
+def _saved_steps(workdir: Path) -> list[int]:
+    return sorted(int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdecimal())
+
+
+def _check_num_steps(workdir: Path, stored: dict[str, Any], config: Config) -> None:
+    """Raises UserError if num_steps changes under a schedule that depends on it."""
+    asked, had = config.train.num_steps, stored["train"].get("num_steps")
+    schedules = {"kl": config.kl.schedule, "optimizer": config.optimizer.schedule}
+    laid_out = [f"--config.{k}.schedule={v}" for k, v in schedules.items() if v != "constant"]
+    if asked != had and laid_out:
+        raise UserError(
+            f"--config.train.num_steps: asked {asked}, but the run in {workdir} has {had}, over "
+            f"which {' and '.join(laid_out)} is laid out; set it back or choose another --workdir"
+        )
 
 
 def check_same(workdir: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from cvae_jax import evaluate, rollout, video
+from cvae_jax import evaluate, rollout, run_folder, video
 from cvae_jax.config import Config
 from cvae_jax.data import pipeline
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.data.sources import open_split
 from cvae_jax.errors import UserError
+from cvae_jax.files import check_writable
 from cvae_jax.logs import Progress
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.models.gaussian import noise_for
@@ -26,9 +27,11 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
     above, predictions below, context framed green, predicted frames red.
 
     Raises:
-      UserError: no checkpoint, no such clip, or a folder that cannot be written.
+      UserError: no checkpoint, no such clip, other data than the run's, or a folder that cannot be
+        written.
     """
     source = open_split(config.data, config.eval.split)
+    run_folder.check_data(run_folder.load(workdir), source.statistics, config)
     clip_ids = config.sample.clip_ids
     if max(clip_ids) >= len(source):
         raise UserError(
@@ -36,11 +39,14 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
             f"{len(source) - 1}"
         )
     state, step = evaluate.restore(workdir, config, checkpoint)
+    folder = workdir / "samples"
+    check_writable(folder)
     num_context = config.eval.num_context_frames
     length = num_context + config.eval.num_predicted_frames
     batch = pipeline.read_clips(source, clip_ids, num_frames=length)
     predicted = predict(config, state.params, batch)
-    folder = workdir / "samples"
+    for stale in folder.glob("clip_*.*"):  # of an earlier call, perhaps with other clips
+        stale.unlink()
     firsts = []
     with Progress(len(clip_ids), description="draw", frames_per_step=length) as bar:
         for clip_id, truth, samples in zip(clip_ids, batch.video, predicted, strict=True):

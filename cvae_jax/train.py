@@ -42,6 +42,7 @@ def run(workdir: Path, config: Config) -> train_state.TrainState:
 
     with Checkpoints(workdir) as checkpoints:
         state, start_step = _restore_or_create(checkpoints, config, source.statistics)
+        state = parallel.replicate(state)
         if start_step >= num_steps:
             print(f"{workdir}: {start_step} of {num_steps} steps are done; nothing left to train")
             return state

@@ -17,9 +17,8 @@ def _enlarged(x):
 def _same_with_gradients(ours, plain, *arguments):
     weigh = _random(jax.eval_shape(plain, *arguments).shape, 99)
     for function in (lambda f: f(*arguments), lambda f: _gradients(f, weigh, arguments)):
-        for left, right in zip(
-            jax.tree.leaves(function(ours)), jax.tree.leaves(function(plain)), strict=True
-        ):
+        both = [jax.tree.leaves(jax.jit(function, static_argnums=0)(f)) for f in (ours, plain)]
+        for left, right in zip(*both, strict=True):
             np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-4)
 
 
@@ -34,6 +33,44 @@ def test_upsampled_convolution_equals_enlarging_first(size):
     _same_with_gradients(layers.upsampled_conv3x3, plain, x, kernel)
 
 
+def _plain_conv(x, params):
+    kernel = layers.standardized(params["kernel"], params["gain"])
+    return layers.conv3x3(x, kernel) + params["bias"]
+
+
+def test_standardized_kernel_has_mean_zero_and_the_variance_of_its_gain():
+    kernel = 0.3 * _random((3, 3, 5, 4), 0) + 0.7
+    gain = jnp.array([0.5, 1.0, 2.0, -1.5])
+    ours = np.asarray(layers.standardized(kernel, gain), np.float64)
+    np.testing.assert_allclose(ours.mean(axis=(0, 1, 2)), 0, atol=1e-6)
+    leaky_relu_gain = 2 / (1 + 0.2**2)  # keeps the second moment through slope 0.2
+    variance = np.square(gain) * leaky_relu_gain / (3 * 3 * 5)
+    np.testing.assert_allclose(ours.var(axis=(0, 1, 2)), variance, rtol=1e-5)
+
+
+def test_standardized_kernel_forgets_the_scale_and_offset_of_its_parameter():
+    kernel, gain = _random((3, 3, 5, 4), 0), jnp.ones(4)
+    expected = layers.standardized(kernel, gain)
+    for changed in (7 * kernel, kernel + 3):
+        np.testing.assert_allclose(layers.standardized(changed, gain), expected, atol=1e-5)
+    gradient = jax.grad(lambda k: layers.standardized(k, gain)[0, 0].sum())(jnp.ones((3, 3, 5, 4)))
+    assert np.isfinite(gradient).all()
+
+
+def test_block_is_convolutions_with_standardized_kernels_each_activated():
+    x = _random((2, 4, 4, 3), 0)
+    layer = layers.ConvBlock((4, 5), jnp.dtype("float32"))
+    params = layer.init(jax.random.key(1), x)
+    params = jax.tree.map(lambda p: p + 0.1, params)
+
+    def plain(params, x):
+        for name in ("Conv3x3_0", "Conv3x3_1"):
+            x = layers.activation(_plain_conv(x, params["params"][name]))
+        return x
+
+    _same_with_gradients(layer.apply, plain, params, x)
+
+
 @pytest.mark.parametrize("upsample", [False, True])
 def test_merged_skip_equals_convolving_the_concatenation(upsample):
     frames_per_clip = 3
@@ -45,8 +82,7 @@ def test_merged_skip_equals_convolving_the_concatenation(upsample):
     def plain(params, x, skip):
         x = _enlarged(x) if upsample else x
         both = jnp.concatenate([x, jnp.repeat(skip, frames_per_clip, axis=0)], axis=-1)
-        out = layers.conv3x3(both, params["params"]["kernel"]) + params["params"]["bias"]
-        return layers.activation(out)
+        return layers.activation(_plain_conv(both, params["params"]))
 
     _same_with_gradients(layer.apply, plain, params, x, skip)
 

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,147 +11,216 @@ from cvae_jax.config import ModelConfig
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.models.gaussian import sample
 
-BATCH, CONTEXT, TARGETS = 2, 2, 3
+BATCH, CONTEXT, TARGETS, SIZE = 2, 2, 3, 16
 TIME = CONTEXT + TARGETS
 SMALL = ModelConfig(width=2, z_dim=3, g_dim=4, predictor_width=8, predictor_depth=1, window=2)
 VARIANTS = {
-    "vector, latent": {},
-    "vector, frame": {"feedback": "frame"},
-    "vector, frame, skips of the latest": {"feedback": "frame", "last_frame_skip": True},
-    "map, latent, composite": {"predictor": "conv", "output": "composite"},
+    "vector, latent, condition action": {"condition": "action"},
+    "vector, frame, skips of the latest, window 4": {
+        "feedback": "frame",
+        "last_frame_skip": True,
+        "window": 4,
+    },
+    "map, latent, composite, no condition": {
+        "predictor": "conv",
+        "output": "composite",
+        "condition": "none",
+    },
     "map, frame, composite, learned prior": {
         "predictor": "conv",
         "output": "composite",
         "feedback": "frame",
         "prior": "learned",
     },
-    "no condition, window 4": {"condition": "none", "window": 4},
 }
+# Compiling is most of these tests' time, and the programs are tiny.
+_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
-def setting(request):
+class Setting:
     """A small model with random parameters, and a batch for it."""
-    config = dataclasses.replace(SMALL, **request.param)
-    model = CVAE(config)
-    keys = jax.random.split(jax.random.key(0), 6)
-    video = jax.random.uniform(keys[0], (BATCH, TIME, 64, 64, 3))
-    action = jax.random.normal(keys[1], (BATCH, TIME, 4))
-    position = jax.random.normal(keys[2], (BATCH, TIME, 3))
-    conditions = rollout.align_conditions(action, position, config.condition)
-    noise = jax.random.normal(keys[3], (BATCH, TARGETS, config.z_dim))
-    windows = jnp.stack([conditions[:, 0]] * config.window, axis=1)
-    params = model.init(keys[4], video[:, 0], noise[:, 0], windows)["params"]
-    noisy = jax.tree.map(lambda p: p + 0.05 * jax.random.normal(keys[5], p.shape), params)
-    return model, noisy, video, conditions, noise
+
+    def __init__(self, **options):
+        self.config = dataclasses.replace(SMALL, **options)
+        self.model = CVAE(self.config)
+        keys = jax.random.split(jax.random.key(0), 6)
+        self.video = jax.random.uniform(keys[0], (BATCH, TIME, SIZE, SIZE, 3))
+        action = jax.random.normal(keys[1], (BATCH, TIME, 4))
+        position = jax.random.normal(keys[2], (BATCH, TIME, 3))
+        self.conditions = rollout.align_conditions(action, position, self.config.condition)
+        self.noise = jax.random.normal(keys[3], (BATCH, TARGETS, self.config.z_dim))
+        windows = jnp.stack([self.conditions[:, 0]] * self.config.window, axis=1)
+        init = _jit(self.model.init)
+        params = init(keys[4], self.video[:, 0], self.noise[:, 0], windows)["params"]
+        self.params = jax.tree.map(
+            lambda p: p + 0.1 * jax.random.normal(keys[5], p.shape), params
+        )
+
+    @functools.cached_property
+    def without_posterior(self):
+        """The parameters of a model whose latents no frame reaches: they are the noise."""
+        return self.params | {
+            "posterior_head": jax.tree.map(jnp.zeros_like, self.params["posterior_head"])
+        }
+
+    def results(self, params, way):
+        """The rollout, and for each target the gradients of a function of all it predicts.
+
+        Gradients have a leading axis of targets, and are with respect to the parameters, the
+        video and the conditions.
+        """
+        return _results(self, "all" if params is self.params else "without posterior", way)
+
+    def run(self, params, video, conditions, way):
+        arguments = (self.model, params, video, conditions, self.noise)
+        if way == "parallel":
+            return rollout.teacher_forced(*arguments)
+        return rollout.free_running(*arguments, jnp.full((BATCH, TARGETS), way == "true frames"))
+
+    @functools.cache  # noqa: B019
+    def program(self, way):
+        def of_targets(inputs, weights):
+            result = self.run(*inputs, way)
+            terms = [jnp.square(result.frames - 0.3), jnp.sin(3 * result.prior.mean)]
+            total = sum(term.sum(axis=(0, *range(2, term.ndim))) for term in terms)
+            return (weights * total).sum(), result
+
+        return _jit(jax.value_and_grad(of_targets, has_aux=True))
 
 
-def _all_true():
-    return jnp.ones((BATCH, TARGETS), bool)
+@functools.cache
+def _setting(variant):
+    return Setting(**VARIANTS[variant])
+
+
+@functools.cache
+def _results(setting, which, way):
+    params = setting.params if which == "all" else setting.without_posterior
+    gradients = []
+    for weights in jnp.eye(TARGETS):
+        inputs = (params, setting.video, setting.conditions)
+        (_, result), gradient = setting.program(way)(inputs, weights)
+        gradients.append(gradient)
+    return result, jax.tree.map(lambda *leaves: np.stack(leaves), *gradients)
+
+
+@pytest.fixture(params=VARIANTS)
+def setting(request):
+    return _setting(request.param)
+
+
+def _assert_close(left, right, **tolerance):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
 
 
 def test_loop_on_true_frames_equals_the_parallel_pass_and_its_gradients(setting):
-    model, params, video, conditions, noise = setting
-
-    def parallel(params):
-        return rollout.teacher_forced(model, params, video, conditions, noise)
-
-    def loop(params):
-        return rollout.free_running(model, params, video, conditions, noise, _all_true())
-
-    def loss(params, run):
-        result = run(params)
-        return jnp.square(result.frames - 0.3).sum() + sum(
-            jnp.sum(jnp.sin(x)) for x in jax.tree.leaves((result.posterior, result.prior))
-        )
-
-    for left, right in zip(*map(jax.tree.leaves, (parallel(params), loop(params))), strict=True):
-        np.testing.assert_allclose(left, right, atol=1e-5)
-    gradients = [jax.grad(loss)(params, run) for run in (parallel, loop)]
-    for left, right in zip(*map(jax.tree.leaves, gradients), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-3)
+    parallel, loop = (setting.results(setting.params, way) for way in ("parallel", "true frames"))
+    _assert_close(parallel[0], loop[0], atol=1e-5)
+    _assert_close(parallel[1], loop[1], rtol=1e-3, atol=1e-3)
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(parallel[1][0])) > 0.1
 
 
-def test_both_passes_equal_a_plain_loop_of_single_steps(setting):
-    model, params, video, conditions, noise = setting
-    config, bound = model.config, model.bind({"params": params})
-    for forced in (True, False):
-        h = [bound.encode(video[:, t]) for t in range(TIME)]
-        memory = [h[t][0] for t in range(CONTEXT)]
-        skips, frames = h[CONTEXT - 1][1], []
-        for t in range(CONTEXT, TIME):
-            times = [max(time, 0) for time in range(t - config.window, t)]
-            steps = [max(time, 1) for time in range(t - config.window + 1, t + 1)]
-            posterior = bound.posterior(h[t][0], h[t - 1][0], conditions[:, t])
-            latent = sample(posterior, noise[:, t - CONTEXT])
-            window = jnp.stack([memory[time] for time in times], axis=1)
-            g = bound.predict(window, latent, jnp.stack([conditions[:, s] for s in steps], axis=1))
-            frames.append(bound.decode(g, skips, video[:, CONTEXT - 1]))
-            if forced or config.feedback == "frame":
-                entering, latest = bound.encode(video[:, t] if forced else frames[-1])
-                skips = latest if config.last_frame_skip else skips
-                memory.append(entering)
-            else:
-                memory.append(g)
-        if forced:
-            result = rollout.teacher_forced(model, params, video, conditions, noise)
+def test_mask_replaces_the_frames_that_it_names_and_no_others(setting):
+    """After a clip's first false, its predictions are its own; other clips are left alone."""
+    use_true = jnp.array([[True, False, True], [False, True, True]])
+    result = _jit(functools.partial(rollout.free_running, setting.model))(
+        setting.params, setting.video, setting.conditions, setting.noise, use_true
+    ).frames
+    forced = setting.results(setting.params, "parallel")[0].frames
+    own = setting.results(setting.params, "own frames")[0].frames
+    np.testing.assert_allclose(result[0, :2], forced[0, :2], atol=1e-5)
+    np.testing.assert_allclose(result[1, :2], own[1, :2], atol=1e-5)
+    for clip, target in ((0, 2), (1, 1)):
+        assert float(jnp.abs(result - forced)[clip, target].max()) > 1e-5
+
+
+@pytest.mark.parametrize("way", ["parallel", "own frames", "generate"])
+def test_each_way_equals_a_plain_loop_of_single_steps(setting, way):
+    model, config = setting.model, setting.config
+    video, conditions, noise = setting.video, setting.conditions, setting.noise
+
+    def method(name):
+        apply = _jit(functools.partial(model.apply, method=name))
+        return lambda *arguments: apply({"params": setting.params}, *arguments)
+
+    encode, posterior, prior, predict, decode = map(
+        method, ("encode", "posterior", "prior", "predict", "decode")
+    )
+    h = [encode(video[:, t]) for t in range(TIME)]
+    memory = [h[t][0] for t in range(CONTEXT)]
+    skips, frames = h[CONTEXT - 1][1], []
+    for t in range(CONTEXT, TIME):
+        times = [max(time, 0) for time in range(t - config.window, t)]
+        steps = [max(time, 1) for time in range(t - config.window + 1, t + 1)]
+        window = jnp.stack([memory[time] for time in times], axis=1)
+        if way == "generate":
+            gaussian = prior(window, conditions[:, t])
         else:
-            result = rollout.free_running(model, params, video, conditions, noise, ~_all_true())
-        np.testing.assert_allclose(result.frames, jnp.stack(frames, axis=1), atol=1e-5)
+            gaussian = posterior(h[t][0], h[t - 1][0], conditions[:, t])
+        latent = sample(gaussian, noise[:, t - CONTEXT])
+        g = predict(window, latent, jnp.stack([conditions[:, s] for s in steps], axis=1))
+        frames.append(decode(g, skips, video[:, CONTEXT - 1]))
+        if way == "parallel" or config.feedback == "frame":
+            entering, latest = encode(video[:, t] if way == "parallel" else frames[-1])
+            skips = latest if config.last_frame_skip else skips
+            memory.append(entering)
+        else:
+            memory.append(g)
+    if way == "generate":
+        result = _generate(setting, noise[:, None])[:, 0]
+    else:
+        result = setting.results(setting.params, way)[0].frames
+    np.testing.assert_allclose(result, jnp.stack(frames, axis=1), atol=1e-5)
 
 
-def test_free_running_reads_no_frame_after_the_context(setting):
-    """With given latents, no prediction moves with a later true frame."""
-    model, params, video, conditions, noise = setting
+def _generate(setting, noise):
+    context = setting.video[:, :CONTEXT]
+    generate = _jit(functools.partial(rollout.generate, setting.model))
+    return generate(setting.params, context, setting.conditions, noise)
 
-    def prediction(video):
-        return rollout.generate(model, params, video[:, :CONTEXT], conditions, noise[:, None]).sum()
 
-    gradient = jax.grad(prediction)(video)
-    assert float(jnp.abs(gradient[:, CONTEXT:]).max()) == 0.0
-    assert float(jnp.abs(gradient[:, CONTEXT - 1]).max()) > 0.0
+def test_samples_of_a_clip_differ_and_depend_on_their_own_noise_alone(setting):
+    noise = jax.random.normal(jax.random.key(7), (BATCH, 2, TARGETS, setting.config.z_dim))
+    both, swapped = _generate(setting, noise), _generate(setting, noise[:, ::-1])
+    np.testing.assert_allclose(both, swapped[:, ::-1], atol=1e-6)
+    assert float(jnp.abs(both[:, 1] - both[:, 0]).max()) > 1e-4
 
 
 @pytest.mark.parametrize("target", range(TARGETS))
-def test_no_prediction_depends_on_its_own_or_later_frames_but_through_its_latent(setting, target):
+@pytest.mark.parametrize("way", ["parallel", "own frames"])
+def test_no_prediction_depends_on_later_frames(setting, way, target):
     """Through the posterior, frame t reaches z_t; frames after t reach nothing."""
-    model, params, video, conditions, noise = setting
-
-    def prediction(video, forced):
-        if forced:
-            result = rollout.teacher_forced(model, params, video, conditions, noise)
-        else:
-            result = rollout.free_running(model, params, video, conditions, noise, ~_all_true())
-        return result.frames[:, target].sum()
-
-    def without_posterior(video):
-        """The parallel pass with latents that no frame reaches."""
-        stopped = jax.lax.stop_gradient
-        detached = {**params, "posterior_head": jax.tree.map(jnp.zeros_like, params["posterior_head"])}
-        result = rollout.teacher_forced(model, stopped(detached), video, conditions, noise)
-        return result.frames[:, target].sum()
-
+    _, (_, video, _) = setting.results(setting.params, way)
     time = CONTEXT + target
-    for forced in (True, False):
-        gradient = jax.grad(prediction)(video, forced)
-        assert float(jnp.abs(gradient[:, time + 1 :]).sum()) == 0.0
-        assert float(jnp.abs(gradient[:, time]).max()) > 0.0  # the posterior does see x_t
-    gradient = jax.grad(without_posterior)(video)
-    assert float(jnp.abs(gradient[:, time:]).sum()) == 0.0
-    assert float(jnp.abs(gradient[:, time - 1]).max()) > 0.0
+    assert np.abs(video[target][:, time + 1 :]).sum() == 0.0
+    assert np.abs(video[target][:, time]).max() > 0.0  # the posterior does see x_t
 
 
-def test_generation_equals_free_running_when_the_latents_agree(setting):
-    model, params, video, conditions, noise = setting
-    if model.config.prior == "learned":
-        pytest.skip("a learned prior's latents are not the noise")
-    params = {**params, "posterior_head": jax.tree.map(jnp.zeros_like, params["posterior_head"])}
-    training = rollout.free_running(model, params, video, conditions, noise, ~_all_true())
-    generated = rollout.generate(
-        model, params, video[:, :CONTEXT], conditions, jnp.stack([noise, 2 * noise], axis=1)
-    )
-    np.testing.assert_allclose(generated[:, 0], training.frames, atol=1e-5)
-    assert float(jnp.abs(generated[:, 1] - generated[:, 0]).max()) > 1e-4
+@pytest.mark.parametrize("target", range(TARGETS))
+def test_no_forced_prediction_depends_on_its_own_frame_but_through_its_latent(setting, target):
+    _, (_, video, _) = setting.results(setting.without_posterior, "parallel")
+    time = CONTEXT + target
+    assert np.abs(video[target][:, time:]).sum() == 0.0
+    assert np.abs(video[target][:, time - 1]).max() > 0.0
+
+
+@pytest.mark.parametrize("target", range(TARGETS))
+def test_free_running_reads_no_frame_after_the_context_but_for_its_latents(setting, target):
+    _, (_, video, _) = setting.results(setting.without_posterior, "own frames")
+    assert np.abs(video[target][:, CONTEXT:]).sum() == 0.0
+    assert np.abs(video[target][:, CONTEXT - 1]).max() > 0.0
+
+
+@pytest.mark.parametrize("way", ["parallel", "own frames"])
+@pytest.mark.parametrize("target", range(TARGETS))
+def test_prediction_depends_on_the_condition_of_its_frame_and_on_no_later_one(setting, way, target):
+    if setting.config.condition == "none":
+        pytest.skip("there is none")
+    _, (_, _, conditions) = setting.results(setting.params, way)
+    time = CONTEXT + target
+    assert np.abs(conditions[target][:, time + 1 :]).sum() == 0.0
+    assert np.abs(conditions[target][:, time]).max() > 0.0
 
 
 def test_condition_of_a_frame_is_the_action_into_it_and_the_position_at_it():

@@ -12,6 +12,7 @@ import functools
 import importlib
 import io
 import pathlib
+import urllib.error
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -41,9 +42,9 @@ class Source:
     cameras: tuple[str, ...]
     splits: Mapping[str, str] = dataclasses.field(default_factory=lambda: _OWN_SPLITS)
     """TFDS's expression for each of our splits."""
-    action_dim: int = 4
-    position_dim: int = 3
     num_frames: int = 30
+    downloads: bool = False
+    """Whether preparing it needs the network, and long enough for a progress bar."""
 
 
 SOURCES = {
@@ -57,6 +58,7 @@ SOURCES = {
         None,
         ("image_main", "image_aux1"),
         {"train": "train[256:]", "validation": "train[:256]", "test": "test"},
+        downloads=True,
     ),
 }
 
@@ -65,16 +67,24 @@ SOURCES = {
 class DataSettings(Protocol):
     """What is read of `config.DataConfig` here."""
 
-    source: str
-    dir: str
-    camera: str
+    @property
+    def source(self) -> str:
+        """A name in `SOURCES`."""
+
+    @property
+    def dir(self) -> str:
+        """The folder of all data sets."""
+
+    @property
+    def camera(self) -> str:
+        """One of the source's."""
 
 
 def prepare(config: DataSettings) -> None:
     """Makes the data set ready for reading; only says so if it is already.
 
     Raises:
-        UserError: the folder cannot be written, or what is there is damaged.
+        UserError: the folder cannot be written, what is there is damaged, or a download fails.
     """
     try:
         builder = _builder(config)
@@ -84,7 +94,7 @@ def prepare(config: DataSettings) -> None:
             print(f"{config.source} is already prepared in {folder} ({_describe(found)})")
             return
         if not folder.exists():
-            _download_and_prepare(builder)
+            _download_and_prepare(config.source, builder)
         found = _compute_statistics(SOURCES[config.source], builder)
         statistics.save(found, folder)
     except ImportError as error:
@@ -94,7 +104,7 @@ def prepare(config: DataSettings) -> None:
         ) from error
     except (OSError, RuntimeError) as error:  # TFDS's writer raises RuntimeError on a full disk.
         raise UserError(
-            f"data.dir={config.dir}: cannot prepare {config.source} there ({error}); "
+            f"--config.data.dir={config.dir}: cannot prepare {config.source} there ({error}); "
             "choose a folder that can be written and has room with --config.data.dir"
         ) from error
     print(f"prepared {config.source} in {folder} ({_describe(found)})")
@@ -111,7 +121,7 @@ def open_split(config: DataSettings, split: str) -> ClipSource:
     source = SOURCES[config.source]
     for field, value, choices in (
         ("split", split, source.splits),
-        ("data.camera", config.camera, source.cameras),
+        ("--config.data.camera", config.camera, source.cameras),
     ):
         if value not in choices:
             raise UserError(f"{field}={value}: {config.source} has {', '.join(choices)}")
@@ -148,16 +158,29 @@ def _records(builder: tfds.core.DatasetBuilder, split: str) -> Records:
     return builder.as_data_source(split, deserialize_method=raw)
 
 
-def _download_and_prepare(builder: tfds.core.DatasetBuilder) -> None:
+def _download_and_prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
     """Lets TFDS write its files: into a temporary folder that it renames once all are there."""
+    import requests
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import download_manager, util
 
-    tfds.disable_progress_bar()
+    failures = (
+        *(util.DownloadError, download_manager.NonMatchingChecksumError),
+        *(requests.RequestException, urllib.error.URLError, ConnectionError, TimeoutError),
+    )
+    if not SOURCES[name].downloads:
+        tfds.disable_progress_bar()
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
+    except failures as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{name}: the download failed ({reason}); check the network and run the same command "
+            "again"
+        ) from error
     finally:
         logging.set_verbosity(verbosity)
 
@@ -166,7 +189,10 @@ def _compute_statistics(source: Source, builder: tfds.core.DatasetBuilder) -> st
     from cvae_jax.data.clip_source import READ_ERRORS, parse
 
     def clips(split: str) -> Iterator[Clip]:
-        records = _records(builder, source.splits[split])
+        try:
+            records = _records(builder, source.splits[split])
+        except (ValueError, KeyError) as error:  # no such split, or none at all
+            raise messages.damaged(builder.name, error, builder.data_path) from error
         for clip_id in range(len(records)):
             try:
                 yield parse(records[clip_id], source.cameras, slice(1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Callable, Iterable
 
@@ -14,6 +13,7 @@ from jaxtyping import Float32
 
 from cvae_jax.data import messages
 from cvae_jax.data.clip import Clip
+from cvae_jax.files import write_json
 
 FILE_NAME = "statistics.json"
 MIN_STD = 1e-6
@@ -79,12 +79,7 @@ def _moments(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 def save(statistics: Statistics, folder: pathlib.Path) -> None:
     """Writes `statistics.json` into a folder, whole or not at all."""
-    fields = dataclasses.asdict(statistics)
-    for name in _ARRAYS:
-        fields[name] = fields[name].tolist()
-    temporary = folder / f"{FILE_NAME}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(fields, indent=2) + "\n")
-    os.replace(temporary, folder / FILE_NAME)
+    write_json(folder / FILE_NAME, dataclasses.asdict(statistics))
 
 
 def load(folder: pathlib.Path) -> Statistics:

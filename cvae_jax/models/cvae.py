@@ -13,6 +13,14 @@ from cvae_jax.models.predictor import Predictor
 from cvae_jax.types import Gaussian
 
 FRAME_CHANNELS = 3
+_MIN_MASK = 0.02
+"""Composite output's smallest mask: where it were 0, the new frame could never learn again."""
+
+
+def _logit(frame):
+    """Where a sigmoid has to start from to give `frame`, kept away from its flat ends."""
+    inside = jnp.clip(frame, 0.02, 0.98)
+    return jnp.log(inside) - jnp.log1p(-inside)
 
 
 class CVAE(nn.Module):
@@ -76,12 +84,13 @@ class CVAE(nn.Module):
         With output=composite, frame = m * new + (1 - m) * last context frame (Finn et al. 2016).
         """
         out = self.decoder(g, skips)
-        frame = jax.nn.sigmoid(out[..., :FRAME_CHANNELS])
         if self.config.output == "direct":
-            return frame
-        mask = jax.nn.sigmoid(out[..., FRAME_CHANNELS:])
+            return jax.nn.sigmoid(out)
         clips = last_context_frame.shape[0]
         still = jnp.repeat(last_context_frame, out.shape[0] // clips, axis=0)
+        mask = jax.nn.sigmoid(out[..., FRAME_CHANNELS:])
+        mask = _MIN_MASK + (1.0 - _MIN_MASK) * mask
+        frame = jax.nn.sigmoid(out[..., :FRAME_CHANNELS] + _logit(still))
         return mask * frame + (1.0 - mask) * still
 
     def __call__(

@@ -11,8 +11,8 @@ class Decoder(nn.Module):
     """Four stages at 1/8, 1/4, 1/2 and full size, each opened by the encoder's skip.
 
     One clip's skips serve all of its frames: `g` has a row for every frame, a clip's frames
-    together, and the skips have a row for every clip. The result is unbounded; `ToFrame` makes
-    frames of it.
+    together, and the skips have a row for every clip. The result is unbounded; `CVAE.decode`
+    makes frames of it.
     """
 
     width: int
@@ -39,5 +39,8 @@ class Decoder(nn.Module):
             merge = MergeSkip(channels[0], upsample, self.dtype, name=f"merge{stage}")
             x = merge(x, skips[stage - 1])
             x = ConvBlock(channels[1:], self.dtype, name=f"stage{stage}")(x)
-        head = nn.Conv(self.out_channels, (3, 3), dtype=self.dtype, name="head")
+        small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+        head = nn.Conv(
+            self.out_channels, (3, 3), kernel_init=small, dtype=self.dtype, name="head"
+        )
         return head(x).astype(jnp.float32)

@@ -4,15 +4,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, max_pool2x2
+from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, max_pool2x2, normalized
 
 
 class Encoder(nn.Module):
-    """Four stages of 3x3 convolutions at full, 1/2, 1/4 and 1/8 size, then h in (-1, 1).
+    """Four stages of 3x3 convolutions at full, 1/2, 1/4 and 1/8 size, then h, normalised.
 
     `as_map`: h is the 1/8-size map with g_dim channels; otherwise a vector of g_dim.
-    The skips are the four stages' outputs, largest first. There is no normaliser, so a frame's
-    h depends on no other frame and on no running statistics.
+    The skips are the four stages' outputs, largest first. No normaliser looks beyond one place
+    of one frame, so a frame's h depends on no other frame and on no running statistics.
     """
 
     width: int
@@ -38,4 +38,4 @@ class Encoder(nn.Module):
             x = max_pool2x2(x)
             x = x.reshape(x.shape[0], -1)
             h = nn.Dense(self.g_dim, kernel_init=KERNEL_INIT, dtype=self.dtype, name="head")(x)
-        return jnp.tanh(h.astype(jnp.float32)), tuple(skips)
+        return normalized(h), tuple(skips)

@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import KERNEL_INIT, MatrixConv3x3, activation
+from cvae_jax.models.layers import KERNEL_INIT, MatrixConv3x3, activation, normalized
 
 
 class Predictor(nn.Module):
-    """g_t = (1 - gate) * g_{t-1} + gate * candidate, with gate and candidate from the inputs.
+    """g_t = normalised(g_{t-1} + f(window, z_t, conditions)).
 
-    A residual update in the sense of SRVP (Franceschi et al. 2020), bounded by construction:
-    the candidate is a tanh and the gate a sigmoid, so g_t stays in [-1, 1] as h does, however
-    many steps it runs on its own results. It remembers its window and nothing else.
+    A residual update as in SRVP (Franceschi et al. 2020), with a normaliser that keeps g_t at
+    the scale of h_t however many steps it runs on its own results. It remembers its window and
+    nothing else.
     """
 
     width: int
@@ -42,10 +42,8 @@ class Predictor(nn.Module):
         for _ in range(self.depth):
             inner = self._layer(as_map, self.width)(activation(x))
             x = x + self._layer(as_map, self.width, nn.initializers.zeros)(activation(inner))
-        update = self._layer(as_map, 2 * last.shape[-1])(activation(x)).astype(jnp.float32)
-        candidate, gate = jnp.split(update, 2, axis=-1)
-        gate = jax.nn.sigmoid(gate - 1.0)
-        return (1.0 - gate) * last + gate * jnp.tanh(candidate)
+        update = self._layer(as_map, last.shape[-1])(activation(x))
+        return normalized(last + update.astype(jnp.float32))
 
     def _layer(self, as_map, features, kernel_init=KERNEL_INIT):
         if as_map:

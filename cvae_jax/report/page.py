@@ -145,9 +145,12 @@ def _clip(folder: Path, name: str) -> Clip:
 def _last_frame(gif: Path) -> bytes:
     """The last frame of a GIF as PNG."""
     buffer = io.BytesIO()
-    with Image.open(gif) as image:
-        image.seek(getattr(image, "n_frames", 1) - 1)
-        image.convert("RGB").save(buffer, "PNG")
+    try:
+        with Image.open(gif) as image:
+            image.seek(getattr(image, "n_frames", 1) - 1)
+            image.convert("RGB").save(buffer, "PNG")
+    except (OSError, EOFError, ValueError, SyntaxError) as error:  # what Pillow may raise
+        raise UserError(f"{gif}: damaged ({error}); run --mode=sample again") from error
     return buffer.getvalue()
 
 

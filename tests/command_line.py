@@ -1,0 +1,26 @@
+"""What `python main.py` makes of its arguments, without doing it."""
+
+from pathlib import Path
+
+from absl import flags
+
+from cvae_jax import cli
+
+ROOT = Path(__file__).parents[1]
+
+
+def parse(monkeypatch, *arguments: str) -> flags.FlagValues:
+    """The flags of `python main.py ARGUMENTS`, typed at the repository's root.
+
+    Raises:
+      ValueError: the command would end with exit code 2; holds what was printed.
+    """
+    seen, refused = [], []
+    with monkeypatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(cli, "_run", seen.append)
+        patch.setattr(cli, "_refuse", lambda message: refused.append(message) or 2)
+        code = cli.main(["main.py", *arguments], flags.FlagValues())
+    if code:
+        raise ValueError(*refused)
+    return seen[0]

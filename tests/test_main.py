@@ -1,0 +1,377 @@
+"""The command line as a user meets it: real processes over small data."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = "--config=configs/tiny.py"
+
+
+def _main(*arguments, devices=1):
+    """Runs main.py and returns the finished process."""
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": str(ROOT),
+    }
+    return subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def _done(*arguments, devices=1):
+    process = _main(*arguments, devices=devices)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def _refused(*arguments):
+    """What a refused command says: exit code 2, no traceback."""
+    process = _main(*arguments)
+    assert process.returncode == 2, process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
+    assert process.stderr.startswith("error: ")
+    return process.stderr
+
+
+@pytest.fixture(scope="session")
+def data(tiny_data_dir):
+    return f"--config.data.dir={tiny_data_dir.dir}"
+
+
+def _train(workdir, data, *more, devices=1):
+    return _done("--mode=train", TINY, f"--workdir={workdir}", data, *more, devices=devices)
+
+
+@pytest.fixture(scope="session")
+def trained(data, tmp_path_factory):
+    """A workdir with the four steps of configs/tiny.py; not to be changed."""
+    workdir = tmp_path_factory.mktemp("run") / "tiny"
+    _train(workdir, data)
+    return workdir
+
+
+def _arrays(workdir, step):
+    restored = ocp.StandardCheckpointer().restore(workdir / "checkpoints" / str(step) / "state")
+    return {jax_path: np.asarray(x) for jax_path, x in _leaves(restored)}
+
+
+def _leaves(tree, path=""):
+    if isinstance(tree, dict):
+        for name in sorted(tree):
+            yield from _leaves(tree[name], f"{path}/{name}")
+    elif isinstance(tree, list | tuple):
+        for number, item in enumerate(tree):
+            yield from _leaves(item, f"{path}/{number}")
+    elif tree is not None:
+        yield path, tree
+
+
+def _metrics(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("train/frames_per_second", None)  # the one figure that is of the clock
+    return lines
+
+
+def test_training_leaves_what_the_design_says(trained):
+    run = json.loads((trained / "config.json").read_text())
+    assert run["config"]["model"]["width"] == 4
+    assert {"jax", "flax", "optax"} <= run["versions"].keys()
+    assert len(run["data"]["fingerprint"]) == 64
+    train = [line for line in _metrics(trained) if "train/mse" in line]
+    assert [line["step"] for line in train] == [1, 2, 3, 4]
+    for line in train:
+        beta = line["train/kl_weight"]
+        expected = line["train/mse"] + beta * line["train/kl"]
+        assert line["train/loss"] == pytest.approx(expected, rel=1e-5)
+    validated = [line["step"] for line in _metrics(trained) if "validation/psnr_mean" in line]
+    assert validated == [2, 4]
+    assert sorted(p.name for p in (trained / "checkpoints").iterdir() if p.name.isdigit()) == [
+        "2",
+        "4",
+    ]
+    assert list(trained.glob("events.*"))
+
+
+def test_two_steps_and_two_more_equal_four_bit_for_bit(trained, data, tmp_path):
+    _train(tmp_path / "run", data, "--config.train.num_steps=2")
+    out = _train(tmp_path / "run", data)
+    assert "going on after step 2" in out
+    whole, halves = _arrays(trained, 4), _arrays(tmp_path / "run", 4)
+    assert whole.keys() == halves.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(halves[name], value, err_msg=name)
+    assert _metrics(tmp_path / "run") == _metrics(trained)
+    before = _metrics(tmp_path / "run")
+    assert "nothing left to train" in _train(tmp_path / "run", data)
+    assert _metrics(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_any_number_of_devices_trains_the_same(trained, data, tmp_path, devices):
+    _train(tmp_path / "run", data, devices=devices)
+    one, several = _arrays(trained, 4), _arrays(tmp_path / "run", 4)
+    for name, value in one.items():
+        if "optimizer_state" not in name:
+            np.testing.assert_allclose(several[name], value, rtol=0, atol=2e-4, err_msg=name)
+    for left, right in zip(_metrics(trained), _metrics(tmp_path / "run"), strict=True):
+        assert left.keys() == right.keys()
+        for name in left:
+            assert right[name] == pytest.approx(left[name], rel=2e-3, abs=1e-5), name
+
+
+def test_evaluation_names_its_protocol_and_stands_beside_the_baseline(trained, data):
+    out = _done("--mode=evaluate", f"--workdir={trained}", "--config.eval.num_samples=2")
+    result = json.loads((trained / "evaluation" / "latest.json").read_text())
+    step = result["checkpoint_step"]
+    assert json.loads((trained / "evaluation" / f"{step}.json").read_text()) == result
+    protocol = result["protocol"]
+    assert protocol["condition"] == "action_position"
+    assert (protocol["num_context_frames"], protocol["num_predicted_frames"]) == (2, 3)
+    assert (protocol["split"], protocol["num_samples"], protocol["seed"]) == ("test", 2, 0)
+    for section in ("model", "copy_last_frame"):
+        for metric in ("psnr", "ssim"):
+            per_frame = result[section][f"{metric}_per_frame"]
+            assert len(per_frame) == 3
+            assert np.mean(per_frame) == pytest.approx(result[section][f"{metric}_mean"])
+            low, high = result[section][f"{metric}_mean_interval"]
+            assert low < result[section][f"{metric}_mean"] < high
+    assert result["model"]["psnr_best_of_2"] >= result["model"]["psnr_mean"]
+    assert len(result["kl_per_frame"]) == 3
+    assert f"{result['model']['psnr_mean']:.3f}" in out
+    first = (trained / "evaluation" / "latest.json").read_text()
+    _done("--mode=evaluate", f"--workdir={trained}", TINY, data, "--config.eval.num_samples=2")
+    assert (trained / "evaluation" / "latest.json").read_text() == first
+
+
+def test_copy_last_frame_is_what_the_data_say(trained, tiny_data_dir):
+    from cvae_jax.data import sources
+
+    _done("--mode=evaluate", f"--workdir={trained}")
+    result = json.loads((trained / "evaluation" / "latest.json").read_text())
+    test = sources.open_split(tiny_data_dir, "test")
+    psnr = []
+    for clip in range(4):
+        video = test.read(clip).video[:5] / 255.0
+        error = ((video[2:] - video[1]) ** 2).mean(axis=(1, 2, 3))
+        psnr.append(-10 * np.log10(error))
+    np.testing.assert_allclose(
+        result["copy_last_frame"]["psnr_per_frame"], np.mean(psnr, axis=0), rtol=1e-4
+    )
+
+
+def test_samples_and_report_are_there_to_be_looked_at(trained):
+    _done("--mode=sample", f"--workdir={trained}")
+    folder = trained / "samples"
+    assert {p.name for p in folder.iterdir()} == {
+        f"{name}.{kind}" for name in ("clip_000", "clip_001") for kind in ("gif", "mp4", "png")
+    } | {"demo.gif", "demo.mp4"}
+    _done("--mode=sample", f"--workdir={trained}", "--config.sample.clips=1")
+    assert not list(folder.glob("clip_000.*"))
+    gif = iio.imread(folder / "demo.gif", index=None)
+    assert gif.shape[0] == 5
+    assert gif.std() > 10
+    assert iio.imread(folder / "clip_001.mp4").shape[0] == 5
+    assert "report.html" in _done("--mode=report", f"--workdir={trained}")
+    assert (trained / "report.html").read_text().count("<svg") >= 6
+    assert len(list((trained / "curves").glob("*.png"))) >= 6
+
+
+def test_help_and_a_bare_call_teach_what_to_do():
+    bare = _main()
+    assert bare.returncode == 2
+    assert "make demo" in bare.stdout
+    helped = _done("--help")
+    assert "--config.optimizer.learning_rate=0.002" in helped
+    assert "--mode=train" in helped
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--mode=tarin"], "train"),
+        (["--mdoe=train"], "mode"),
+        (["train"], "not a flag"),
+        (["--workdir=x"], "--mode: is missing"),
+        (["--mode=train", "--workdir=x"], "--config: is missing"),
+        (["--mode=train", TINY], "--workdir: is missing"),
+        (["--mode=train", "--config=configs/none.py", "--workdir=x"], "configs/none.py"),
+        (["--mode=train", TINY, "--workdir=x", "--config.model.wdith=3"], "width"),
+        (["--mode=train", TINY, "--workdir=x", "--config.model.width=big"], "width"),
+        (["--mode=train", TINY, "--workdir=x", "--config.model.width=0"], "at least 1"),
+        (["--mode=train", TINY, "--workdir=x", "--config.data.dir=none"], "--mode=prepare"),
+        (["--mode=evaluate", "--workdir=no/such"], "no such folder"),
+        (["--mode=sample", "--workdir=tests"], "--mode=train"),
+        (["--mode=report", "--workdir=no/such"], "no/such"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(arguments, told):
+    assert told in _refused(*arguments)
+    assert not (ROOT / "x").exists()
+
+
+def test_other_config_or_data_in_a_workdir_changes_nothing(trained, data, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
+    message = _refused("--mode=train", TINY, f"--workdir={workdir}", data, "--config.kl.weight=0.5")
+    assert "--config.kl.weight: asked 0.5, the run has 0.0001" in message
+    assert "kl.weight" in _refused(
+        "--mode=evaluate", f"--workdir={workdir}", "--config.kl.weight=1"
+    )
+    assert "clips 0 to" in _refused(
+        "--mode=sample", f"--workdir={workdir}", "--config.sample.clips=99"
+    )
+    assert "--checkpoint=7" in _refused("--mode=evaluate", f"--workdir={workdir}", "--checkpoint=7")
+    assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("def get_config(:\n", "SyntaxError"),
+        ("import no_such_module\n", "line 1: ModuleNotFoundError: No module named"),
+        ("\n\ndef get_config():\n    return no_such_name\n", "line 4: NameError"),
+        ("config = 1\n", "get_config()"),
+        ("def get_config():\n    return 1\n", "ConfigDict"),
+        (None, "is a folder"),
+    ],
+)
+def test_broken_config_files_are_named(tmp_path, content, told):
+    path = tmp_path / "own.py"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content)
+    message = _refused("--mode=train", f"--config={path}", f"--workdir={tmp_path / 'run'}")
+    assert str(path) in message
+    assert told in message
+    assert message.count("\n") == 1
+
+
+def test_unknown_field_is_told_with_the_nearest_one():
+    for arguments in (["--mode=train", TINY], ["--mode=evaluate", "--workdir=x"]):
+        message = _refused(*arguments, "--config.model.wdith=3")
+        assert "--config.model.wdith: no such field; did you mean --config.model.width?" in message
+        assert message.count("\n") == 1
+
+
+def test_a_run_without_checkpoints_is_not_evaluated(trained, tmp_path):
+    shutil.copy(trained / "config.json", tmp_path)
+    for mode in ("evaluate", "sample"):
+        message = _refused(f"--mode={mode}", f"--workdir={tmp_path}")
+        assert "no checkpoint; run --mode=train" in message
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_a_lost_or_damaged_config_is_not_written_over(trained, data, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    path = workdir / "config.json"
+    run = json.loads(path.read_text())
+    del run["data"]["fingerprint"]
+    path.write_text(json.dumps(run))
+    for arguments in (["--mode=evaluate"], ["--mode=train", TINY, data]):
+        assert "config.json: not the config of a run" in _refused(
+            *arguments, f"--workdir={workdir}"
+        )
+    path.unlink()
+    message = _refused("--mode=train", TINY, data, f"--workdir={workdir}")
+    assert "checkpoints holds steps 2, 4" in message
+    assert not path.exists()
+
+
+def test_fewer_steps_than_are_done_change_nothing(trained, data, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    before = (workdir / "config.json").read_text()
+    assert "nothing left" in _train(workdir, data, "--config.train.num_steps=2")
+    assert (workdir / "config.json").read_text() == before
+
+
+def test_a_schedule_over_the_run_keeps_its_length(data, tmp_path):
+    cosine = "--config.optimizer.schedule=cosine"
+    _train(tmp_path / "run", data, cosine, "--config.train.num_steps=1")
+    message = _refused("--mode=train", TINY, f"--workdir={tmp_path / 'run'}", data, cosine)
+    assert "train.num_steps: asked 4, but" in message
+    assert "--config.optimizer.schedule=cosine" in message
+
+
+def test_data_of_another_fingerprint_are_refused(trained, tiny_data_dir, tmp_path):
+    shutil.copytree(tiny_data_dir.dir, tmp_path / "data")
+    statistics = next((tmp_path / "data").rglob("statistics.json"))
+    fields = json.loads(statistics.read_text())
+    statistics.write_text(json.dumps(fields | {"fingerprint": "0" * 64}))
+    other = f"--config.data.dir={tmp_path / 'data'}"
+    for arguments in (["--mode=train", TINY], ["--mode=evaluate"], ["--mode=sample"]):
+        message = _refused(*arguments, f"--workdir={trained}", other)
+        assert f"{other}: holds data 000000000000" in message
+
+
+def test_places_that_cannot_be_written_are_named(trained, data, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = _refused("--mode=train", TINY, data, f"--workdir={tmp_path / 'file' / 'run'}")
+    assert "file/run" in message
+    for mode, name in (("evaluate", "evaluation"), ("sample", "samples")):
+        workdir = tmp_path / mode
+        shutil.copytree(trained, workdir, ignore=shutil.ignore_patterns(name))
+        (workdir / name).write_text("")
+        message = _refused(f"--mode={mode}", f"--workdir={workdir}")
+        assert str(workdir / name) in message
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of its own with hardly any room."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount a small disk here: {error}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_is_told(data, small_disk):
+    message = _refused("--mode=train", TINY, data, f"--workdir={small_disk / 'run'}")
+    assert "could not be saved" in message
+    assert str(small_disk / "run" / "checkpoints") in message
+    assert "No space left" in message or "free disk space" in message
+
+
+def test_more_clips_than_the_split_holds_are_refused(trained):
+    message = _refused("--mode=evaluate", f"--workdir={trained}", "--config.eval.num_clips=9")
+    assert "--config.eval.num_clips=9: the test split holds 8 clips" in message
+
+
+def test_batch_that_devices_cannot_share_is_refused(data, tmp_path):
+    process = _main("--mode=train", TINY, f"--workdir={tmp_path / 'run'}", data, devices=3)
+    assert process.returncode == 2
+    assert "multiple of the 3 devices" in process.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_checkpoint_is_named(trained, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    for path in (workdir / "checkpoints" / "4" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"nonsense")
+    message = _refused("--mode=evaluate", f"--workdir={workdir}", "--checkpoint=4")
+    assert str(Path("checkpoints") / "4") in message

@@ -1,0 +1,139 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cvae_jax import config as config_lib
+from cvae_jax import parallel, train_state
+from cvae_jax.config import TeacherForcingConfig
+from cvae_jax.data.pipeline import Batch
+from cvae_jax.train_step import draw_teacher_forcing, example_keys, make_train_step
+from configs import tiny
+
+
+@pytest.fixture
+def config():
+    values = tiny.get_config()
+    values.model.width = 8
+    values.train.num_steps = 1000
+    return config_lib.from_config_dict(values)
+
+
+def _batch(num_clips=2, num_frames=5):
+    """Clips of a bright square that steps to the right."""
+    video = np.full((num_clips, num_frames, 64, 64, 3), 60, np.uint8)
+    for clip in range(num_clips):
+        for time in range(num_frames):
+            video[clip, time, 20 * clip + 10 : 20 * clip + 26, 8 * time : 8 * time + 16] = 220
+    rng = np.random.default_rng(0)
+    action = rng.normal(size=(num_clips, num_frames, 4)).astype(np.float32)
+    position = rng.normal(size=(num_clips, num_frames, 3)).astype(np.float32)
+    return Batch(video, action, position, np.arange(num_clips, dtype=np.int32))
+
+
+def _steps(config, use_true, num_steps, kl_weight=0.0):
+    state = parallel.replicate(train_state.create(config, 4, 3))
+    step = make_train_step(config)
+    losses = []
+    for _ in range(num_steps):
+        state, metrics = step(state, _batch(), np.full((2, 3), use_true), kl_weight)
+        losses.append(float(metrics["mse"]))
+    return state, losses
+
+
+@pytest.mark.parametrize("use_true", [True, False])
+def test_one_batch_can_be_overfitted(config, use_true):
+    _, losses = _steps(config, use_true, 120)
+    assert losses[-1] < 0.05 * losses[0]
+
+
+def test_loss_is_mse_plus_beta_times_kl(config):
+    state = train_state.create(config, 4, 3)
+    _, metrics = make_train_step(config)(
+        parallel.replicate(state), _batch(), np.zeros((2, 3), bool), 0.25
+    )
+    assert float(metrics["kl"]) > 1e-3
+    expected = metrics["mse"] + 0.25 * metrics["kl"]
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-6)
+
+
+def test_step_is_compiled_once_for_each_way_through_time(config):
+    step = make_train_step(config)
+    state = parallel.replicate(train_state.create(config, 4, 3))
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, _, **__: compiled.append(name) if name.endswith("backend_compile_duration") else None
+    )
+    for forced in (True, False):
+        state, _ = step(state, _batch(), np.full((2, 3), forced), 0.1)
+    jax.block_until_ready(state)
+    compiled.clear()
+    for forced in (True, False, True, False):
+        state, _ = step(state, _batch(), np.full((2, 3), forced), 0.2)
+    assert compiled == []
+    jax.jit(lambda x: x * 3 + 2)(jnp.ones(7))
+    assert len(compiled) >= 1  # the listener does hear compilations
+
+
+def test_step_that_is_not_finite_is_skipped_and_counted(config):
+    step = make_train_step(config)
+    state = parallel.replicate(train_state.create(config, 4, 3))
+    before = jax.device_get((state.params, state.optimizer_state))
+    batch = _batch()
+    broken = batch._replace(action=np.full_like(batch.action, np.nan))
+    for expected in (1, 2):
+        state, _ = step(state, broken, np.zeros((2, 3), bool), 0.1)
+        assert int(state.num_skipped) == int(state.num_skipped_in_row) == expected
+    for left, right in zip(
+        jax.tree.leaves((state.params, state.optimizer_state)),
+        jax.tree.leaves(before),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(left, right)
+    state, _ = step(state, batch, np.zeros((2, 3), bool), 0.1)
+    assert (int(state.step), int(state.num_skipped), int(state.num_skipped_in_row)) == (3, 2, 0)
+
+
+@pytest.mark.parametrize(("unit", "num_draws"), [("batch", 1), ("clip", 400), ("frame", 2000)])
+def test_teacher_forcing_is_drawn_for_its_unit_at_its_ratio(unit, num_draws):
+    config = TeacherForcingConfig(unit=unit)
+    draws = np.stack(
+        [draw_teacher_forcing(0, step, 0.3, config, (400, 5)) for step in range(100)]
+    ).astype(float)
+    assert draws.mean() == pytest.approx(0.3, abs=0.15 if unit == "batch" else 0.02)
+    distinct = {"batch": draws[:, :1, :1], "clip": draws[:, :, :1], "frame": draws}[unit]
+    assert distinct[0].size == num_draws
+    np.testing.assert_array_equal(draws, np.broadcast_to(distinct, draws.shape))
+    if unit != "batch":
+        assert 0 < draws[0].mean() < 1
+
+
+def test_teacher_forcing_repeats_for_a_step_and_obeys_its_ends():
+    config = TeacherForcingConfig(unit="frame")
+    draw = lambda step, ratio: draw_teacher_forcing(3, step, ratio, config, (4, 5))  # noqa: E731
+    np.testing.assert_array_equal(draw(7, 0.5), draw(7, 0.5))
+    assert (draw(7, 0.5) != draw(8, 0.5)).any()
+    assert draw(7, 1.0).all()
+    assert not draw(7, 0.0).any()
+
+
+def test_every_example_has_its_own_key_each_step():
+    keys = [example_keys(jax.random.key(0), jnp.int32(s), jnp.arange(4)) for s in range(3)]
+    data = jax.random.key_data(jnp.concatenate(keys))
+    assert len({tuple(row) for row in data.tolist()}) == 12
+
+
+def test_clipping_bounds_what_reaches_adam(config):
+    clipped = dataclasses.replace(
+        config, optimizer=dataclasses.replace(config.optimizer, gradient_clip_norm=1e-9)
+    )
+    free = train_state.make_optimizer(config)
+    bound = train_state.make_optimizer(clipped)
+    params = {"w": jnp.ones(3)}
+    gradients = {"w": jnp.array([3.0, 4.0, 0.0])}
+    for optimizer, norm in ((free, 5.0), (bound, 1e-9)):
+        _, state = optimizer.update(gradients, optimizer.init(params), params)
+        moments = [s for s in jax.tree.leaves(state) if s.shape == (3,)]
+        np.testing.assert_allclose(np.linalg.norm(moments[0]), 0.1 * norm, rtol=1e-4)
