@@ -1,6 +1,7 @@
 """Saving and restoring a run with Orbax: the latest checkpoints, and the best by validation."""
 
 from collections.abc import Mapping
+from logging import getLogger
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +32,10 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, *, read_only: bool = False):
-        logging.set_verbosity(logging.ERROR)  # Orbax tells of each save at length
+        logging.set_verbosity(logging.FATAL)  # Orbax tells of saves and failures at length
+        getLogger("asyncio").setLevel(
+            "CRITICAL"
+        )  # a failed save is raised here; asyncio repeats each part
         best = checkpoint_managers.BestN(
             get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
         )

@@ -1,5 +1,6 @@
 """The alignment of conditions with frames, against the simulator that made both."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,7 +16,8 @@ def clip(request):
 
 
 def _conditions(clip, condition="action_position"):
-    return np.asarray(rollout.align_conditions(clip.action[None], clip.position[None], condition))[0]
+    action, position = jnp.asarray(clip.action)[None], jnp.asarray(clip.position)[None]
+    return np.asarray(rollout.align_conditions(action, position, condition)[0])
 
 
 def test_condition_holds_the_action_that_leads_to_the_position_beside_it(clip):

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from cvae_jax import config as config_lib
 from configs import demo
+from cvae_jax import config as config_lib
 from tests.command_line import parse
 from tests.test_config import FIELDS
 
@@ -43,7 +43,9 @@ def test_every_field_is_set_by_its_flag(monkeypatch, path):
     config = config_lib.from_config_dict(parsed)
     assert _value(config, path) == value
     assert type(_value(config, path)) is FIELDS[path].type
-    changed = [other for other in FIELDS if _value(config, other) != _value(demo.get_config(), other)]
+    changed = [
+        other for other in FIELDS if _value(config, other) != _value(demo.get_config(), other)
+    ]
     assert len(changed) == len(arguments)
 
 
@@ -52,7 +54,9 @@ def test_learning_rate_in_scientific_notation(monkeypatch):
     assert config_lib.from_config_dict(parsed).optimizer.learning_rate == 0.001
 
 
-@pytest.mark.parametrize("spelling", ["--config.model.last_frame_skip", "--noconfig.model.last_frame_skip"])
+@pytest.mark.parametrize(
+    "spelling", ["--config.model.last_frame_skip", "--noconfig.model.last_frame_skip"]
+)
 def test_switches_can_do_without_a_value(monkeypatch, spelling):
     parsed = parse(monkeypatch, "--mode=train", spelling).config
     assert parsed.model.last_frame_skip is not spelling.startswith("--no")

@@ -37,6 +37,12 @@ VARIANTS = {
 _jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
+def _random_parameter(rng, name, shape):
+    """Like a trained one: nothing zero, activations at scale. NumPy needs no compilation."""
+    noise = rng.normal(size=shape) / np.sqrt(max(np.prod(shape[:-1]), 10))
+    return jnp.asarray(noise + (name == "gain"), jnp.float32)
+
+
 class Setting:
     """A small model with random parameters, and a batch for it."""
 
@@ -50,10 +56,12 @@ class Setting:
         self.conditions = rollout.align_conditions(action, position, self.config.condition)
         self.noise = jax.random.normal(keys[3], (BATCH, TARGETS, self.config.z_dim))
         windows = jnp.stack([self.conditions[:, 0]] * self.config.window, axis=1)
-        init = _jit(self.model.init)
-        params = init(keys[4], self.video[:, 0], self.noise[:, 0], windows)["params"]
-        self.params = jax.tree.map(
-            lambda p: p + 0.1 * jax.random.normal(keys[5], p.shape), params
+        shapes = jax.eval_shape(
+            self.model.init, keys[4], self.video[:, 0], self.noise[:, 0], windows
+        )["params"]
+        rng = np.random.default_rng(0)
+        self.params = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: _random_parameter(rng, path[-1].key, leaf.shape), shapes
         )
 
     @functools.cached_property
@@ -71,21 +79,46 @@ class Setting:
         """
         return _results(self, "all" if params is self.params else "without posterior", way)
 
-    def run(self, params, video, conditions, way):
-        arguments = (self.model, params, video, conditions, self.noise)
-        if way == "parallel":
-            return rollout.teacher_forced(*arguments)
-        return rollout.free_running(*arguments, jnp.full((BATCH, TARGETS), way == "true frames"))
+    @functools.cached_property
+    def programs(self):
+        """The two ways of training, each with gradients, and generation; compiled once."""
 
-    @functools.cache  # noqa: B019
-    def program(self, way):
-        def of_targets(inputs, weights):
-            result = self.run(*inputs, way)
+        def of_targets(run, inputs, use_true, weights):
+            result = run(self.model, *inputs, self.noise, *use_true)
             terms = [jnp.square(result.frames - 0.3), jnp.sin(3 * result.prior.mean)]
             total = sum(term.sum(axis=(0, *range(2, term.ndim))) for term in terms)
             return (weights * total).sum(), result
 
-        return _jit(jax.value_and_grad(of_targets, has_aux=True))
+        programs = {
+            run.__name__: _jit(jax.value_and_grad(functools.partial(of_targets, run), has_aux=True))
+            for run in (rollout.teacher_forced, rollout.free_running)
+        }
+        return programs | {"generate": _jit(functools.partial(rollout.generate, self.model))}
+
+    def run(self, params, way, weights=np.zeros(TARGETS, np.float32), use_true=None):  # noqa: B008
+        """The rollout, and gradients of a weighted sum over targets of all that they predict."""
+        if way == "parallel":
+            program, masks = self.programs["teacher_forced"], ()
+        else:
+            mask = np.full((BATCH, TARGETS), way == "true frames")
+            masks = (jnp.asarray(mask if use_true is None else use_true),)
+            program = self.programs["free_running"]
+        (_, result), gradient = program((params, self.video, self.conditions), masks, weights)
+        return result, gradient
+
+    def generate(self, noise):
+        context = self.video[:, :CONTEXT]
+        return self.programs["generate"](self.params, context, self.conditions, noise)
+
+    @functools.cached_property
+    def steps(self):
+        """The model's methods, bound to the parameters."""
+
+        def bound(name):
+            apply = _jit(functools.partial(self.model.apply, method=name))
+            return lambda *arguments: apply({"params": self.params}, *arguments)
+
+        return [bound(name) for name in ("encode", "posterior", "prior", "predict", "decode")]
 
 
 @functools.cache
@@ -97,9 +130,8 @@ def _setting(variant):
 def _results(setting, which, way):
     params = setting.params if which == "all" else setting.without_posterior
     gradients = []
-    for weights in jnp.eye(TARGETS):
-        inputs = (params, setting.video, setting.conditions)
-        (_, result), gradient = setting.program(way)(inputs, weights)
+    for weights in np.eye(TARGETS, dtype=np.float32):
+        result, gradient = setting.run(params, way, weights)
         gradients.append(gradient)
     return result, jax.tree.map(lambda *leaves: np.stack(leaves), *gradients)
 
@@ -123,10 +155,8 @@ def test_loop_on_true_frames_equals_the_parallel_pass_and_its_gradients(setting)
 
 def test_mask_replaces_the_frames_that_it_names_and_no_others(setting):
     """After a clip's first false, its predictions are its own; other clips are left alone."""
-    use_true = jnp.array([[True, False, True], [False, True, True]])
-    result = _jit(functools.partial(rollout.free_running, setting.model))(
-        setting.params, setting.video, setting.conditions, setting.noise, use_true
-    ).frames
+    use_true = [[True, False, True], [False, True, True]]
+    result = setting.run(setting.params, "mixed", use_true=use_true)[0].frames
     forced = setting.results(setting.params, "parallel")[0].frames
     own = setting.results(setting.params, "own frames")[0].frames
     np.testing.assert_allclose(result[0, :2], forced[0, :2], atol=1e-5)
@@ -137,16 +167,8 @@ def test_mask_replaces_the_frames_that_it_names_and_no_others(setting):
 
 @pytest.mark.parametrize("way", ["parallel", "own frames", "generate"])
 def test_each_way_equals_a_plain_loop_of_single_steps(setting, way):
-    model, config = setting.model, setting.config
+    config, (encode, posterior, prior, predict, decode) = setting.config, setting.steps
     video, conditions, noise = setting.video, setting.conditions, setting.noise
-
-    def method(name):
-        apply = _jit(functools.partial(model.apply, method=name))
-        return lambda *arguments: apply({"params": setting.params}, *arguments)
-
-    encode, posterior, prior, predict, decode = map(
-        method, ("encode", "posterior", "prior", "predict", "decode")
-    )
     h = [encode(video[:, t]) for t in range(TIME)]
     memory = [h[t][0] for t in range(CONTEXT)]
     skips, frames = h[CONTEXT - 1][1], []
@@ -168,21 +190,15 @@ def test_each_way_equals_a_plain_loop_of_single_steps(setting, way):
         else:
             memory.append(g)
     if way == "generate":
-        result = _generate(setting, noise[:, None])[:, 0]
+        result = setting.generate(jnp.stack([noise, -noise], axis=1))[:, 0]
     else:
         result = setting.results(setting.params, way)[0].frames
     np.testing.assert_allclose(result, jnp.stack(frames, axis=1), atol=1e-5)
 
 
-def _generate(setting, noise):
-    context = setting.video[:, :CONTEXT]
-    generate = _jit(functools.partial(rollout.generate, setting.model))
-    return generate(setting.params, context, setting.conditions, noise)
-
-
 def test_samples_of_a_clip_differ_and_depend_on_their_own_noise_alone(setting):
     noise = jax.random.normal(jax.random.key(7), (BATCH, 2, TARGETS, setting.config.z_dim))
-    both, swapped = _generate(setting, noise), _generate(setting, noise[:, ::-1])
+    both, swapped = setting.generate(noise), setting.generate(noise[:, ::-1])
     np.testing.assert_allclose(both, swapped[:, ::-1], atol=1e-6)
     assert float(jnp.abs(both[:, 1] - both[:, 0]).max()) > 1e-4
 

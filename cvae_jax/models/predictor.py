@@ -33,11 +33,10 @@ class Predictor(nn.Module):
         last = window[:, -1]
         as_map = last.ndim == 4
         past = jnp.concatenate(jnp.unstack(window, axis=1), axis=-1)
-        given = jnp.concatenate([conditions.reshape(len(conditions), math.prod(conditions.shape[1:])), latent], axis=-1)
+        given = self._given(latent, conditions)
         if as_map:
-            past = jnp.concatenate([past, self._paint(given, last.shape[1:3])], axis=-1)
-        else:
-            past = jnp.concatenate([past, given], axis=-1)
+            given = self._paint(given, last.shape[1:3])
+        past = jnp.concatenate([past, given], axis=-1)
         x = self._layer(as_map, self.width)(past)
         for _ in range(self.depth):
             inner = self._layer(as_map, self.width)(activation(x))
@@ -50,9 +49,24 @@ class Predictor(nn.Module):
             return MatrixConv3x3(features, self.dtype, kernel_init)
         return nn.Dense(features, kernel_init=kernel_init, dtype=self.dtype)
 
+    def _given(self, latent, conditions):
+        """Conditions and latent in one vector, (batch, width).
+
+        The latent starts without weight: its noise would drown the conditions before the
+        posterior has something to say, and training was seen to stay at ignoring both.
+        """
+        flat = conditions.reshape(len(conditions), math.prod(conditions.shape[1:]))
+        zeros = nn.initializers.zeros
+        x = nn.Dense(self.width, kernel_init=zeros, dtype=self.dtype, name="latent")(latent)
+        if flat.shape[1]:  # condition=none has no columns
+            dense = nn.Dense(
+                self.width, kernel_init=KERNEL_INIT, dtype=self.dtype, name="conditions"
+            )
+            x = x + dense(flat)
+        return activation(x)
+
     def _paint(self, given, size):
-        """Conditions and latent have no place in the image; a dense layer gives them one."""
-        x = activation(nn.Dense(self.width, kernel_init=KERNEL_INIT, dtype=self.dtype)(given))
+        """A vector has no place in the image; a dense layer gives it one."""
         channels = max(self.width // 4, 4)
         dense = nn.Dense(size[0] * size[1] * channels, kernel_init=KERNEL_INIT, dtype=self.dtype)
-        return activation(dense(x)).reshape(-1, *size, channels)
+        return activation(dense(given)).reshape(-1, *size, channels)
