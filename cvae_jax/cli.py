@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import config_dict, config_flags
 
 from cvae_jax import config as config_lib
+from cvae_jax import validation
 from cvae_jax.config import Config
 from cvae_jax.errors import UserError
 
@@ -162,7 +163,7 @@ def _run(flag_values):
 def _config_of_file(flag_values) -> Config:
     """The config of the file that --config names, with its overrides."""
     if not flag_values["config"].using_default_value:
-        return config_lib.from_config_dict(flag_values.config)
+        return validation.from_config_dict(flag_values.config)
     raise UserError(
         f"--config: is missing; --mode={flag_values.mode} needs it, as in --config=configs/demo.py"
     )
@@ -184,7 +185,7 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
         if "data.dir" not in overrides:
             asked["data"]["dir"] = stored["data"].get("dir")
         stored |= {name: asked[name] for name in ("eval", "sample", "data")}
-        return config_lib.from_config_dict(stored)
+        return validation.from_config_dict(stored)
     for path, value in overrides.items():
         section, _, field = path.partition(".")
         if section not in ("eval", "sample") and path not in ("data.dir", "data.num_threads"):
@@ -193,4 +194,4 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
                 "the run's own and lets you set eval.*, sample.* and data.dir"
             )
         stored[section][field] = value
-    return config_lib.from_config_dict(stored)
+    return validation.from_config_dict(stored)

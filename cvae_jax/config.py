@@ -1,20 +1,15 @@
-"""Every setting, its default, its rule and its one-line help; all validation.
+"""Every setting, its default, its rule and its one-line help.
 
 `defaults()` gives the `ConfigDict` that a file in configs/ starts from and flags override;
-`from_config_dict` turns the finished dictionary into frozen dataclasses, or reports every
-problem at once. Nothing below this module checks ranges.
+validation.py turns the finished dictionary into these dataclasses.
 """
 
 import dataclasses
-import math
-import re
-from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import config_dict
 
 from cvae_jax.data import sources
-from cvae_jax.errors import UserError
 
 
 def setting(default, text, *, low=None, high=None, above=None, choices=None):
@@ -172,39 +167,6 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def from_config_dict(values: config_dict.ConfigDict | dict[str, Any]) -> Config:
-    """The validated configuration.
-
-    Raises:
-      UserError: naming every unknown, missing or mistyped field, value out of range and
-        contradiction, each with its flag, its value, the rule and the remedy.
-    """
-    problems: dict[str, str] = {}
-    plain = values.to_dict() if isinstance(values, config_dict.ConfigDict) else values
-    config = _build(Config, plain, "config", problems)
-    lines = [*problems.values()]
-    for flags, line in _contradictions(config):
-        concerned = {f"config.{flag}" for flag in flags}
-        concerned |= {flag.rpartition(".")[0] for flag in concerned} | {"config"}
-        if not concerned & problems.keys():
-            lines.append(line)
-    if lines:
-        raise UserError("\n".join(["the configuration has problems:", *lines]))
-    return config
-
-
-def differences(asked: dict[str, Any], stored: dict[str, Any], path="config") -> list[str]:
-    """A line for each flag in which what is asked differs from what a run has stored."""
-    lines = []
-    for name in sorted(asked.keys() | stored.keys()):
-        left, right = asked.get(name, "(absent)"), stored.get(name, "(absent)")
-        if isinstance(left, dict) and isinstance(right, dict):
-            lines += differences(left, right, f"{path}.{name}")
-        elif left != right:
-            lines.append(f"--{path}.{name}: asked {left!r}, the run has {right!r}")
-    return lines
-
-
 def field_paths() -> list[str]:
     """What may follow `--config.`: every section and field, as `model` and `model.width`."""
     paths = []
@@ -222,48 +184,14 @@ def help_text() -> str:
         nested = dataclasses.is_dataclass(kind)
         for field in dataclasses.fields(kind) if nested else [section]:
             flag = f"--config.{section.name}.{field.name}" if nested else f"--config.{field.name}"
-            lines.append(f"  {flag}={field.default}\n      {field.metadata['help']}{_rule(field)}")
+            lines.append(
+                f"  {flag}={field.default}\n      {field.metadata['help']}{rule_text(field)}"
+            )
     return "\n".join(lines)
 
 
-def _build(kind, values, path, problems):
-    """`kind` with what is good of `values`; the rest at its default and, by flag, in `problems`."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    if not isinstance(values, dict):
-        problems[path] = f"--{path}={values!r}: must be a section with {', '.join(fields)}"
-        return kind()
-    for name in sorted(values.keys() - fields.keys()):
-        flag = f"{path}.{name}"
-        problems[flag] = f"--{flag}: no such field; {path} has {', '.join(fields)}"
-    arguments = {}
-    for name, field in fields.items():
-        flag = f"{path}.{name}"
-        if name not in values:
-            problems[flag] = f"--{flag}: is missing; start from cvae_jax.config.defaults()"
-        elif dataclasses.is_dataclass(field.type):
-            arguments[name] = _build(field.type, values[name], flag, problems)
-        elif _keeps_rule(field, values[name]):
-            arguments[name] = field.type(values[name])
-        else:
-            kind_name = field.type.__name__
-            problems[flag] = f"--{flag}={values[name]!r}: must be {kind_name}{_rule(field)}"
-    return kind(**arguments)
-
-
-def _keeps_rule(field, value):
-    rule = field.metadata
-    allowed = (float, int) if field.type is float else (field.type,)
-    return (
-        type(value) in allowed
-        and (field.type is not float or math.isfinite(value))
-        and (not rule["choices"] or value in rule["choices"])
-        and (rule["low"] is None or value >= rule["low"])
-        and (rule["high"] is None or value <= rule["high"])
-        and (rule["above"] is None or value > rule["above"])
-    )
-
-
-def _rule(field):
+def rule_text(field) -> str:
+    """A field's range or choices in words, with a space and parentheses; empty if it has none."""
     rule = field.metadata
     parts = []
     if rule["choices"]:
@@ -275,49 +203,3 @@ def _rule(field):
     if rule["high"] is not None:
         parts.append(f"at most {rule['high']}")
     return f" ({', '.join(parts)})" if parts else ""
-
-
-def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What good values cannot be together: the fields concerned, and a line for the user."""
-    data, model, kl, train = config.data, config.model, config.kl, config.train
-    if not data.dir:
-        yield ("data.dir",), "--config.data.dir='': must name a folder, as data"
-    source = sources.SOURCES[data.source]
-    if data.camera not in source.cameras:
-        yield (
-            ("data.source", "data.camera"),
-            f"--config.data.camera={data.camera!r}: {data.source} has {', '.join(source.cameras)}",
-        )
-    for name, section in (("data", data), ("eval", config.eval)):
-        length = section.num_context_frames + section.num_predicted_frames
-        if length > source.num_frames:
-            yield (
-                ("data.source", f"{name}.num_context_frames", f"{name}.num_predicted_frames"),
-                f"--config.{name}.num_context_frames={section.num_context_frames} + "
-                f"num_predicted_frames={section.num_predicted_frames}: {length} frames, but a clip "
-                f"of {data.source} has {source.num_frames}; lower one of them",
-            )
-    if model.last_frame_skip and model.feedback == "latent":
-        yield (
-            ("model.last_frame_skip", "model.feedback"),
-            "--config.model.last_frame_skip=True: with --config.model.feedback='latent' there is "
-            "no latest frame to take skips from; set feedback='frame' or last_frame_skip=False",
-        )
-    if kl.schedule == "cyclical" and kl.num_cycles > train.num_steps:
-        yield (
-            ("kl.schedule", "kl.num_cycles", "train.num_steps"),
-            f"--config.kl.num_cycles={kl.num_cycles}: must be at most "
-            f"--config.train.num_steps={train.num_steps}, since a cycle takes a step or more",
-        )
-    warmup_steps = config.optimizer.warmup_steps
-    if warmup_steps >= train.num_steps:
-        yield (
-            ("optimizer.warmup_steps", "train.num_steps"),
-            f"--config.optimizer.warmup_steps={warmup_steps}: must be below "
-            f"--config.train.num_steps={train.num_steps}",
-        )
-    if not re.fullmatch(r"\d+(,\d+)*", config.sample.clips, re.ASCII):
-        yield (
-            ("sample.clips",),
-            f"--config.sample.clips={config.sample.clips!r}: must be numbers with commas, as 0,1,2",
-        )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cvae_jax import config as config_lib
+from cvae_jax import validation
 from cvae_jax.config import Config
 from cvae_jax.data.statistics import Statistics
 from cvae_jax.errors import UserError
@@ -116,7 +117,7 @@ def _check_num_steps(workdir: Path, stored: dict[str, Any], config: Config) -> N
 
 def check_same(workdir: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises UserError with every field in which a run and what is asked of it differ."""
-    different = config_lib.differences(_fixed(asked), _fixed(stored))
+    different = validation.differences(_fixed(asked), _fixed(stored))
     if different:
         raise UserError(
             "\n".join(

@@ -101,8 +101,10 @@ def loss_terms(
     mse is a mean over pixels and channels, kl a sum over latent dimensions (Denton & Fergus
     2018, eq. 2); the step averages both over frames and clips and weighs kl by beta.
     """
-    video = to_unit_range(batch.video)
-    conditions = rollout.align_conditions(batch.action, batch.position, model.config.condition)
+    video = to_unit_range(jnp.asarray(batch.video))
+    conditions = rollout.align_conditions(
+        jnp.asarray(batch.action), jnp.asarray(batch.position), model.config.condition
+    )
     num_targets = use_true.shape[1]
     noise = noise_for(keys, (num_targets, model.config.z_dim))
     if forced:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from configs import bair, demo, tiny
 from cvae_jax import config as config_lib
+from cvae_jax import validation
 from cvae_jax.config import Config
 from cvae_jax.errors import UserError
 
@@ -35,14 +36,14 @@ def _with(path, value):
 
 
 def test_defaults_are_valid_and_survive_the_dictionary():
-    assert config_lib.from_config_dict(config_lib.defaults()) == Config()
+    assert validation.from_config_dict(config_lib.defaults()) == Config()
 
 
 @pytest.mark.parametrize("module", [bair, demo, tiny])
 def test_config_files_are_valid(module):
-    config = config_lib.from_config_dict(module.get_config())
+    config = validation.from_config_dict(module.get_config())
     assert f"configs/{module.__name__.split('.')[-1]}.py" in module.__doc__
-    assert config_lib.from_config_dict(config_lib.to_dict(config)) == config
+    assert validation.from_config_dict(config_lib.to_dict(config)) == config
 
 
 @pytest.mark.parametrize("path", FIELDS)
@@ -59,7 +60,7 @@ def test_every_field_refuses_what_is_out_of_its_range(path):
         wrong += [math.nan, math.inf]
     for value in wrong:
         with pytest.raises(UserError, match=f"--config.{path}="):
-            config_lib.from_config_dict(_with(path, value))
+            validation.from_config_dict(_with(path, value))
 
 
 @pytest.mark.parametrize("path", FIELDS)
@@ -72,7 +73,7 @@ def test_all_problems_are_told_at_once():
     values["kl"]["schedule"] = "sometimes"
     values["train"]["nmu_steps"] = 3
     with pytest.raises(UserError) as error:
-        config_lib.from_config_dict(values)
+        validation.from_config_dict(values)
     message = str(error.value)
     assert "--config.model.width=0: must be int (at least 1)" in message
     assert "--config.kl.schedule='sometimes'" in message
@@ -95,17 +96,17 @@ def test_all_problems_are_told_at_once():
 )
 def test_contradictions_are_refused_with_a_remedy(path, value, told):
     with pytest.raises(UserError) as error:
-        config_lib.from_config_dict(_with(path, value))
+        validation.from_config_dict(_with(path, value))
     assert told in str(error.value)
     assert f"--config.{path.rsplit('.', 1)[0]}" in str(error.value)
 
 
 def test_more_cycles_than_steps_are_refused_when_there_are_cycles():
     values = _with("kl.num_cycles", 200_000)
-    config_lib.from_config_dict(values)
+    validation.from_config_dict(values)
     values["kl"]["schedule"] = "cyclical"
     with pytest.raises(UserError, match=r"--config\.kl\.num_cycles=200000: .*num_steps=180000"):
-        config_lib.from_config_dict(values)
+        validation.from_config_dict(values)
 
 
 def test_contradictions_stand_beside_bad_values_unless_they_follow_from_them():
@@ -114,7 +115,7 @@ def test_contradictions_stand_beside_bad_values_unless_they_follow_from_them():
     values["data"] |= {"source": "nowhere", "camera": "image_aux1"}
     values["model"]["last_frame_skip"], values["model"]["feedback"] = True, "both"
     with pytest.raises(UserError) as error:
-        config_lib.from_config_dict(values)
+        validation.from_config_dict(values)
     flags = [line.split("=")[0] for line in str(error.value).splitlines()[1:]]
     assert flags == [
         "--config.data.source",
@@ -145,7 +146,7 @@ def test_any_dictionary_gives_a_config_or_a_clear_refusal(changes):
         section, _, name = path.rpartition(".")
         (values[section] if section else values)[name] = value
     try:
-        config = config_lib.from_config_dict(values)
+        config = validation.from_config_dict(values)
     except UserError as error:
         assert "--config." in str(error)  # noqa: PT017  either outcome is right
     else:
@@ -154,6 +155,6 @@ def test_any_dictionary_gives_a_config_or_a_clear_refusal(changes):
 
 def test_differences_name_each_flag_once():
     asked, stored = _with("kl.weight", 0.5), config_lib.to_dict(Config())
-    assert config_lib.differences(asked, stored) == [
+    assert validation.differences(asked, stored) == [
         "--config.kl.weight: asked 0.5, the run has 0.0001"
     ]

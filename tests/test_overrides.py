@@ -6,7 +6,7 @@ import re
 import pytest
 
 from configs import demo
-from cvae_jax import config as config_lib
+from cvae_jax import validation
 from tests.command_line import parse
 from tests.test_config import FIELDS
 
@@ -40,7 +40,7 @@ def test_every_field_is_set_by_its_flag(monkeypatch, path):
     value = _another(path)
     arguments = [f"--config.{path}={value}", *NEEDED_TOO.get(path, [])]
     parsed = parse(monkeypatch, "--mode=train", *arguments).config
-    config = config_lib.from_config_dict(parsed)
+    config = validation.from_config_dict(parsed)
     assert _value(config, path) == value
     assert type(_value(config, path)) is FIELDS[path].type
     changed = [
@@ -51,7 +51,7 @@ def test_every_field_is_set_by_its_flag(monkeypatch, path):
 
 def test_learning_rate_in_scientific_notation(monkeypatch):
     parsed = parse(monkeypatch, "--mode=train", "--config.optimizer.learning_rate=1e-3").config
-    assert config_lib.from_config_dict(parsed).optimizer.learning_rate == 0.001
+    assert validation.from_config_dict(parsed).optimizer.learning_rate == 0.001
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from cvae_jax import config as config_lib
+from cvae_jax import validation
 from cvae_jax.data import sources
 from tests.command_line import ROOT, parse
 from tests.test_config import FIELDS
@@ -50,7 +50,7 @@ def test_readme_has_the_commands_that_these_tests_check():
 @pytest.mark.parametrize("arguments", RUNS, ids=" ".join)
 def test_command_is_understood(monkeypatch, arguments):
     parsed = parse(monkeypatch, *arguments)
-    config_lib.from_config_dict(parsed.config)
+    validation.from_config_dict(parsed.config)
     assert parsed.workdir or parsed.mode == "prepare"
     assert re.fullmatch(r"best|latest|\d+", parsed.checkpoint)
     if parsed.mode in ("prepare", "train"):

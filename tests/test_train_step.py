@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from cvae_jax import config as config_lib
-from cvae_jax import parallel, train_state
+from cvae_jax import parallel, train_state, validation
 from cvae_jax.config import TeacherForcingConfig
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.train_step import draw_teacher_forcing, example_keys, make_train_step
@@ -19,7 +18,7 @@ def config():
     values = tiny.get_config()
     values.model.width = 8
     values.train.num_steps = 1000
-    return config_lib.from_config_dict(values)
+    return validation.from_config_dict(values)
 
 
 def _batch(num_clips=2, num_frames=5):

@@ -40,7 +40,5 @@ class Decoder(nn.Module):
             x = merge(x, skips[stage - 1])
             x = ConvBlock(channels[1:], self.dtype, name=f"stage{stage}")(x)
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-        head = nn.Conv(
-            self.out_channels, (3, 3), kernel_init=small, dtype=self.dtype, name="head"
-        )
+        head = nn.Conv(self.out_channels, (3, 3), kernel_init=small, dtype=self.dtype, name="head")
         return head(x).astype(jnp.float32)
