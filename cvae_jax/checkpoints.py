@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -118,7 +118,7 @@ class Checkpoints:
             ) from error
         return restored["state"], restored["run"]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(

@@ -6,7 +6,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
 
 from cvae_jax import schedules
 from cvae_jax.config import Config
@@ -19,15 +18,18 @@ FRAME_SIZE = 64
 class TrainState(flax.struct.PyTreeNode):
     """Parameters, Adam's moments, and how far training has come.
 
+    The counts are int32 scalars; no field has an array type, as tree transformations put shapes,
+    shardings and None in the place of arrays.
+
     step: steps done. num_skipped: of them, those whose gradient was not finite and left the
     parameters as they were. num_skipped_in_row: the latest of those without a good one between.
     """
 
-    step: Int[Array, ""]
+    step: Any
     params: Params
     optimizer_state: Any
-    num_skipped: Int[Array, ""]
-    num_skipped_in_row: Int[Array, ""]
+    num_skipped: Any
+    num_skipped_in_row: Any
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
