@@ -33,9 +33,8 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, *, read_only: bool = False):
         logging.set_verbosity(logging.FATAL)  # Orbax tells of saves and failures at length
-        getLogger("asyncio").setLevel(
-            "CRITICAL"
-        )  # a failed save is raised here; asyncio repeats each part
+        # A failed save is raised here; asyncio would repeat each part.
+        getLogger("asyncio").setLevel("CRITICAL")
         best = checkpoint_managers.BestN(
             get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
         )

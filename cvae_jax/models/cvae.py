@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from cvae_jax.config import ModelConfig
 from cvae_jax.models.decoder import Decoder
 from cvae_jax.models.encoder import Encoder
-from cvae_jax.models.gaussian import GaussianHead, standard_normal_like
+from cvae_jax.models.gaussian import GaussianHead
 from cvae_jax.models.predictor import Predictor
 from cvae_jax.types import Gaussian
 
@@ -61,7 +61,8 @@ class CVAE(nn.Module):
     ) -> Gaussian:
         """N(0, I), or p(z_t | window, c_t) if the prior is learned."""
         if self.config.prior == "fixed":
-            return standard_normal_like(jnp.zeros((window.shape[0], self.config.z_dim)))
+            zeros = jnp.zeros((window.shape[0], self.config.z_dim))
+            return Gaussian(zeros, zeros)
         return self.prior_head(tuple(jnp.unstack(window, axis=1)), condition)
 
     def predict(

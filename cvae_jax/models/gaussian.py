@@ -41,11 +41,6 @@ def sample(gaussian: Gaussian, noise: Float[Array, "*batch z_dim"]) -> Float[Arr
     return gaussian.mean + jnp.exp(0.5 * gaussian.logvar) * noise
 
 
-def standard_normal_like(noise: Float[Array, "*batch z_dim"]) -> Gaussian:
-    """The fixed prior N(0, I) in the shape of `noise`."""
-    return Gaussian(jnp.zeros_like(noise), jnp.zeros_like(noise))
-
-
 def noise_for(keys: jax.Array, shape: tuple[int, ...]) -> Float[Array, "batch *shape"]:
     """Standard normal noise of `shape` for each example from its own key."""
     return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
