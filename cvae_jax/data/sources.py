@@ -58,6 +58,14 @@ SOURCES = {
         ("image_main", "image_aux1"),
         {"train": "train[256:]", "validation": "train[:256]", "test": "test"},
         downloads=True,
+        reader="cvae_jax.data.bair:open_archive",
+    ),
+    "bair_test_256": Source(
+        None,
+        None,
+        ("image_main", "image_aux1"),
+        {"test": "test"},
+        reader="cvae_jax.data.bair:open_test_file",
     ),
 }
 
