@@ -144,9 +144,9 @@ def _run(flag_values):
         print(f"written to {report.write_report(workdirs)}")
         return
     if mode == "prepare":
-        from cvae_jax.data import sources
+        from cvae_jax.data import preparation
 
-        sources.prepare(_config_of_file(flag_values).data)
+        preparation.prepare(_config_of_file(flag_values).data)
         return
     workdir = Path(flag_values.workdir)
     if mode == "train":
