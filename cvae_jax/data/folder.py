@@ -165,7 +165,7 @@ class FolderReader:
 
 def _look_at(path: pathlib.Path) -> list[_Video]:
     """Every video under `path`, in natural order, with its tables."""
-    places = sorted(_places(path), key=lambda place: frames.natural_order(place.as_posix()))
+    places = sorted(_places(path), key=lambda place: folders.natural_order(place.as_posix()))
     names = collections.Counter(_beside(place, "") for place in places)
     found = []
     for place in tqdm.tqdm(places, "looking at videos", unit=" videos"):

@@ -36,6 +36,5 @@ def fit(frame: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "64 64 3"]:
     height, width = frame.shape[:2]
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
-    box = (left, top, left + side, top + side)
-    size = (FRAME_SIZE, FRAME_SIZE)
-    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC, box))
+    square = Image.fromarray(frame[top : top + side, left : left + side])
+    return np.asarray(square.resize((FRAME_SIZE, FRAME_SIZE), Image.Resampling.BICUBIC))

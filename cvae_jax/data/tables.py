@@ -74,7 +74,9 @@ def read_npz(path: pathlib.Path, names: tuple[str, ...]) -> dict[str, Table]:
     return arrays
 
 
-def per_frame(table: Table, num_frames: int, what: str) -> Table:
+def per_frame(
+    table: Float32[np.ndarray, "_ columns"], num_frames: int, what: str
+) -> Float32[np.ndarray, "{num_frames} columns"]:
     """The table with one row for each frame; the last row may be left out, and is repeated.
 
     Raises:

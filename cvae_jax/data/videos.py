@@ -57,9 +57,7 @@ def read(path: pathlib.Path, start: int = 0) -> Iterator[Frame]:
         if path.is_dir():
             yield from map(frames.read_png, _numbered(path)[start:])
         elif path.suffix.lower() == ".gif":
-            with Image.open(path, formats=("GIF",)) as image:
-                for picture in itertools.islice(ImageSequence.Iterator(image), start, None):
-                    yield np.asarray(picture.convert("RGB"))
+            yield from _decoded_by_pillow(path, start)
         else:
             yield from _decoded_by_ffmpeg(path, start)
     except _ERRORS as error:
@@ -69,8 +67,13 @@ def read(path: pathlib.Path, start: int = 0) -> Iterator[Frame]:
 def _count_gif(path: pathlib.Path) -> int:
     if not path.read_bytes().rstrip(b"\0").endswith(b";"):
         raise ValueError("its end is missing")
+    return sum(1 for _ in _decoded_by_pillow(path, 0))
+
+
+def _decoded_by_pillow(path: pathlib.Path, start: int) -> Iterator[Frame]:
     with Image.open(path, formats=("GIF",)) as image:
-        return getattr(image, "n_frames", 1)
+        for picture in itertools.islice(ImageSequence.Iterator(image), start, None):
+            yield np.asarray(picture.convert("RGB"))
 
 
 def _count_by_ffmpeg(path: pathlib.Path) -> int:

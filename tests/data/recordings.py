@@ -14,7 +14,8 @@ def moving_square(seed: int, num_frames: int, height: int = 64, width: int = 64)
     """A square that moves by what the seed says, over a still background."""
     rng = np.random.default_rng(seed)
     frames = np.empty((num_frames, height, width, 3), np.uint8)
-    frames[:] = rng.integers(0, 120, (height, width, 3), dtype=np.uint8)
+    rows, columns = np.indices((height, width)) // 4
+    frames[:] = (rows + columns)[..., None] + rng.integers(0, 120, 3, dtype=np.uint8)
     left, top = rng.integers(0, 20, 2)
     for time in range(num_frames):
         x = (left + 2 * time) % (width - 16)
