@@ -72,7 +72,10 @@ class FolderReader:
                 found.setdefault(split, []).extend(
                     [ClipRef(video.name, problem)]
                     if problem
-                    else [ClipRef(f"{video.name} from frame {start}", (video, start)) for start in starts]
+                    else [
+                        ClipRef(f"{video.name} from frame {start}", (video, start))
+                        for start in starts
+                    ]
                 )
         return found
 
@@ -137,7 +140,9 @@ class FolderReader:
                 "more are needed, as no video is in two splits; cut one up, or make sub-folders "
                 "train, validation and test"
             )
-        ranked = sorted(self._videos, key=lambda video: hashlib.sha256(video.name.encode()).digest())
+        ranked = sorted(
+            self._videos, key=lambda video: hashlib.sha256(video.name.encode()).digest()
+        )
         tenth = max(1, len(ranked) // 10)
         chosen = {video.name: "test" for video in ranked[:tenth]}
         chosen |= {video.name: "validation" for video in ranked[tenth : 2 * tenth]}
@@ -184,7 +189,6 @@ def _look_at(path: pathlib.Path) -> list[_Video]:
 
 def _places(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Video files, and folders that hold PNGs."""
-
     for place, names in folders.walk(path):
         names = [name for name in names if not name.startswith(".")]
         if place != path and any(name.lower().endswith(".png") for name in names):

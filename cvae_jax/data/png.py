@@ -21,10 +21,12 @@ def decode(data: bytes) -> UInt8[np.ndarray, "height width 3"]:
     """The frame in a PNG file.
 
     Raises:
-        ValueError: the bytes are no whole PNG file.
+        ValueError: the bytes are no whole PNG file, or one of more than 8 bits.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.mode.startswith("I"):  # Pillow would cut the values off at 255
+                raise ValueError("a PNG file of 16 bits, where 8 are needed")
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"not a whole PNG file ({error})") from error

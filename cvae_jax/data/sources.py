@@ -67,6 +67,10 @@ SOURCES = {
         {"test": "test"},
         reader="cvae_jax.data.bair:open_test_file",
     ),
+    "lab": Source(None, None, ("image_aux1",), reader="cvae_jax.data.lab:open_reader"),
+    "folder": Source(
+        *(None, None, ("image_main",)), num_frames=None, reader="cvae_jax.data.folder:open_reader"
+    ),
 }
 
 

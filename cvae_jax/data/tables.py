@@ -103,5 +103,7 @@ def _finite(array: np.ndarray, where: str) -> Table:
     if not np.isfinite(table).all():
         row, column = np.argwhere(~np.isfinite(table))[0]
         value = array[row, column]
-        raise BadClip(f"{where}: row {row + 1}, column {column + 1} is {value}, not a finite number")
+        raise BadClip(
+            f"{where}: row {row + 1}, column {column + 1} is {value}, not a finite number"
+        )
     return table

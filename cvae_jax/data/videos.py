@@ -106,7 +106,7 @@ def _numbered(folder: pathlib.Path) -> list[pathlib.Path]:
     Raises:
         BadClip: one has no number, or one between two others is missing.
     """
-    paths = {}
+    paths: dict[int, pathlib.Path] = {}
     for path in folder.glob("*.png"):
         match = re.search(r"([0-9]+)$", path.stem)
         if match is None:

@@ -168,7 +168,7 @@ def test_a_bad_frame_is_told_in_its_window_alone(tmp_path):
     (tmp_path / "train/a/7.png").write_bytes(b"nonsense")
     first, second = reader.splits()["train"]
     reader.read(first)
-    with pytest.raises(BadClip, match="7.png is not a whole PNG"):
+    with pytest.raises(BadClip, match=r"7\.png is not a whole PNG"):
         reader.read(second)
     reader.read(first)
 
@@ -222,9 +222,7 @@ def test_tables_unlike_those_of_most_videos_are_told(tmp_path):
         place = tmp_path / f"train/{number}"
         recordings.write_pngs(place, recordings.moving_square(0, 6))
         if columns:
-            recordings.write_csv(
-                place.with_suffix(".actions.csv"), recordings.table(0, 6, columns)
-            )
+            recordings.write_csv(place.with_suffix(".actions.csv"), recordings.table(0, 6, columns))
     reader = FolderReader(tmp_path, 6)
     *good, wide, without = reader.splits()["train"]
     assert [reader.read(ref).action.shape for ref in good] == [(6, 2)] * 2
