@@ -40,8 +40,8 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
       UserError: no such checkpoint, other data than the run's, fewer clips than are asked for, or
         a folder that cannot be written.
     """
-    source = open_split(config.data, config.eval.split)
-    run_folder.check_data(run_folder.load(workdir), source.statistics, config)
+    run_info = run_folder.load(workdir)
+    source = run_folder.clips_for(run_info, open_split(config.data, config.eval.split), config)
     if config.eval.num_clips > len(source):
         raise UserError(
             f"--config.eval.num_clips={config.eval.num_clips}: the {config.eval.split} split holds "
@@ -50,7 +50,7 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
     state, step = restore(workdir, config, checkpoint)
     check_writable(workdir / "evaluation")
     result = {
-        "protocol": protocol(config, source),
+        "protocol": protocol(config, source, run_info),
         "checkpoint_step": step,
         "num_clips": config.eval.num_clips,
         **make_measure(config, config.eval, source)(state.params),
@@ -72,14 +72,16 @@ def restore(workdir: Path, config: Config, checkpoint: str) -> tuple[train_state
         return checkpoints.restore(step, like)[0], step
 
 
-def protocol(config: Config, source: ClipSource) -> dict[str, Any]:
+def protocol(config: Config, source: ClipSource, run_info: dict[str, Any]) -> dict[str, Any]:
     """Everything that defines the measurement, for the result file."""
+    trained_on = {name: run_info["config"]["data"].get(name) for name in ("source", "camera")}
     evaluation = dataclasses.asdict(config.eval)
     del evaluation["batch_size"]  # changes no result
     return {
         "source": config.data.source,
         "data_fingerprint": source.statistics.fingerprint,
         "camera": config.data.camera,
+        "trained_on": trained_on | {"data_fingerprint": source.scale.fingerprint},
         "condition": config.model.condition,
         **evaluation,
         "start_frame": 0,
@@ -234,8 +236,9 @@ def table(result: dict[str, Any]) -> str:
     about = result["protocol"]
     rows = [
         f"checkpoint {result['checkpoint_step']}, {result['num_clips']} {about['split']} clips of "
-        f"{about['source']}, {about['num_context_frames']} -> {about['num_predicted_frames']}, "
-        f"{about['num_samples']} sample(s) from the {about['latent']}",
+        f"{about['source']} ({about['camera']}), {about['num_context_frames']} -> "
+        f"{about['num_predicted_frames']}, {about['num_samples']} sample(s) from the "
+        f"{about['latent']}",
         f"{'':22}{'model':>9}{'copy last':>11}{'gain':>8}",
     ]
     names = {"psnr": "PSNR dB", "ssim": "SSIM", "psnr_moving": "PSNR dB, moving"}

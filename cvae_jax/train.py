@@ -33,6 +33,8 @@ def run(workdir: Path, config: Config) -> train_state.TrainState:
     _check_condition(config, source.statistics)
     validation = open_split(config.data, "validation")
     run_info = run_folder.claim(workdir, config, source.statistics)
+    scale = run_folder.statistics_of(run_info)
+    source, validation = source.scaled_by(scale), validation.scaled_by(scale)
     settings, num_steps = config.train, config.train.num_steps
     kl_weight = schedules.kl_weight(config.kl, num_steps)
     teacher_forcing_ratio = schedules.teacher_forcing_ratio(config.teacher_forcing, num_steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import io
 import os
 import pathlib
@@ -51,16 +52,21 @@ def prepare(config: DataSettings) -> None:
         found = _compute_statistics(source, sources.builder_of(config))
         statistics.save(found, folder)
     except ImportError as error:
-        raise UserError(
-            f"{config.source}: preparing it needs TensorFlow ({error}); pip install tensorflow, "
-            "prepare, and remove it again if you like: training does not need it"
-        ) from error
+        raise _needs_tensorflow(config.source, error) from error
     except (OSError, RuntimeError) as error:  # TFDS's writer raises RuntimeError on a full disk.
         raise UserError(
             f"--config.data.dir={config.dir}: cannot prepare {config.source} there ({error}); "
             "choose a folder that can be written and has room with --config.data.dir"
         ) from error
     print(f"prepared {config.source} in {folder} ({_describe(found)})")
+
+
+def _needs_tensorflow(name: str, why: object) -> UserError:
+    own = ", or name what you have in --config.data.path" if sources.SOURCES[name].reader else ""
+    return UserError(
+        f"{name}: to prepare it TFDS needs TensorFlow ({why}); pip install tensorflow, prepare, "
+        f"and remove it again if you like: training does not need it{own}"
+    )
 
 
 def _made_from(config: DataSettings) -> dict[str, Any]:
@@ -107,8 +113,10 @@ def _download_and_prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import download_manager, util
 
+    if sources.SOURCES[name].downloads and importlib.util.find_spec("tensorflow") is None:
+        raise _needs_tensorflow(name, "which is not installed")  # or it fails after the download
     failures = (
-        *(util.DownloadError, download_manager.NonMatchingChecksumError),
+        util.DownloadError,
         *(requests.RequestException, urllib.error.URLError, ConnectionError, TimeoutError),
     )
     if not sources.SOURCES[name].downloads:
@@ -118,6 +126,11 @@ def _download_and_prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
+    except download_manager.NonMatchingChecksumError as error:
+        reason = " ".join(str(error).partition("To debug")[0].split())
+        raise UserError(
+            f"{name}: {reason}; delete that file, or put the right one there"
+        ) from error
     except failures as error:
         reason = " ".join(str(error).split())
         raise UserError(
@@ -137,6 +150,11 @@ def _compute_statistics(
         try:
             records = sources.records_of(builder, source.splits[split])
         except (ValueError, KeyError) as error:  # no such split, or none at all
+            if source.reader:
+                raise UserError(
+                    f"{builder.data_path}: too few clips for {split} = {source.splits[split]} "
+                    f"({error}); delete that folder and prepare more clips"
+                ) from error
             raise messages.damaged(builder.name, error, builder.data_path) from error
         for clip_id in range(len(records)):
             try:

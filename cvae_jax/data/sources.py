@@ -40,7 +40,7 @@ class Source:
     num_frames: int | None = 30
     """Frames of a clip; None: as config.data.clip_length says."""
     downloads: bool = False
-    """Whether TFDS's preparation needs the network, and long enough for a progress bar."""
+    """Whether TFDS's preparation needs the network and TensorFlow."""
     reader: str | None = None
     """module:function from the config's data section to a `readers.ClipReader`. With a builder
     too, it is used when config.data.path is set."""
@@ -89,12 +89,15 @@ def open_split(config: DataSettings, split: str) -> ClipSource:
     from cvae_jax.data.clip_source import ClipSource
 
     source = SOURCES[config.source]
-    for field, value, choices in (
-        ("split", split, source.splits),
-        ("--config.data.camera", config.camera, source.cameras),
-    ):
-        if value not in choices:
-            raise UserError(f"{field}={value}: {config.source} has {', '.join(choices)}")
+    if split not in source.splits:
+        raise UserError(
+            f"split={split}: {config.source} has {', '.join(source.splits)} alone; choose one, or "
+            "another --config.data.source for a mode that needs others (train: train, validation)"
+        )
+    if config.camera not in source.cameras:
+        raise UserError(
+            f"--config.data.camera={config.camera}: {config.source} has {', '.join(source.cameras)}"
+        )
     folder = folder_of(config)
     try:
         found = statistics.load(folder)
@@ -138,6 +141,8 @@ def builder_of(config: DataSettings) -> tfds.core.DatasetBuilder:
         return make(data_dir=config.dir, config=source.builder_config, file_format="array_record")
     except (ValueError, KeyError, json_format.Error) as error:
         folder = pathlib.Path(config.dir, name)
+        if any(folder.rglob("*.tfrecord-*")):
+            raise messages.not_random_access(config.source, folder) from error
         raise messages.damaged(config.source, error, folder) from error
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from cvae_jax import config
-from cvae_jax.data import bair, preparation, sources, statistics
-from cvae_jax.data.readers import BadClip, RawClip
+from cvae_jax.data import preparation, sources
 from cvae_jax.errors import UserError
 from tests.data import bair_files
 
