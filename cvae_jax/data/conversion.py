@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tqdm
 
 from cvae_jax.data import tfds_format
@@ -65,6 +66,7 @@ def convert(
     progress = _load_progress(incomplete, made_from, _digest(reader, splits))
     shards = list(_shards(incomplete, name, splits))
     _remove_others(incomplete, progress, shards)
+    print(f"found {reader.describe()}")
     bad = _Bad(sum(map(len, splits.values())), strict, made_from)
     with tqdm.tqdm(total=bad.num_clips, desc=f"converting {name}", unit=" clips") as bar:
         for shard in shards:
@@ -79,8 +81,14 @@ def convert(
         note = progress["shards"][shard.path.name]
         size = tfds_format.ShardSize(note["num_clips"], note["num_bytes"])
         sizes.setdefault(shard.split, []).append(size)
+    for split, of_shards in sizes.items():
+        if not any(size.num_clips for size in of_shards):
+            raise UserError(f"{_flag(made_from)}: all {split} clips are bad; repair or remove them")
     tfds_format.write_metadata(incomplete, name, folder.name, reader, sizes)
     incomplete.rename(folder)
+    notes = progress["shards"].values()
+    for what in ("action", "position"):
+        print(f"{what}: {_ranges([note[what] for note in notes if note['num_clips']])}")
     bad.summarise(folder)
 
 
@@ -188,24 +196,35 @@ def _write(shard: _Shard, reader: ClipReader, bad: _Bad, bar: tqdm.tqdm) -> dict
     """Writes a shard; what is to be noted of it."""
     skipped: dict[str, str] = {}
     sizes: list[int] = []
+    seen: dict[str, list[np.ndarray]] = {"action": [], "position": []}
 
     def records() -> Iterator[bytes]:
         for ref in shard.refs:
             try:
-                record = tfds_format.serialise(tfds_format.checked(reader.read(ref), reader))
+                clip = tfds_format.checked(reader.read(ref), reader)
+                record = tfds_format.serialise(clip)
             except (BadClip, OSError) as error:
                 skipped[ref.name] = str(error)
                 bad.add(f"{shard.split} {ref.name}", str(error))
             else:
                 yield record
                 sizes.append(len(record))
+                seen["action"] += [clip.action.min(axis=0), clip.action.max(axis=0)]
+                seen["position"] += [clip.position.min(axis=0), clip.position.max(axis=0)]
             bar.update()
 
     with atomic_path(shard.path) as temporary:
         tfds_format.write_shard(temporary, records())
-    if not sizes:
-        raise UserError(
-            f"{shard.split}: {len(shard.refs)} clips in a row are bad, from {shard.refs[0].name} "
-            f"on ({skipped[shard.refs[0].name]}); repair or remove them"
-        )
-    return {"num_clips": len(sizes), "num_bytes": sum(sizes), "bad": skipped}
+    extremes = {what: _extremes(rows).tolist() for what, rows in seen.items() if rows}
+    return {"num_clips": len(sizes), "num_bytes": sum(sizes), "bad": skipped, **extremes}
+
+
+def _extremes(rows: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """The least and the greatest value of each column."""
+    return np.stack([np.min(rows, axis=0), np.max(rows, axis=0)])
+
+
+def _ranges(extremes: Sequence[list[list[float]]]) -> str:
+    """The range of each column in words, from those of the shards."""
+    low, high = _extremes(np.concatenate(extremes))
+    return ", ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(low, high, strict=True)) or "none"

@@ -29,4 +29,5 @@ def decode(data: bytes) -> UInt8[np.ndarray, "height width 3"]:
                 raise ValueError("a PNG file of 16 bits, where 8 are needed")
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"not a whole PNG file ({error})") from error
+        reason = str(error).partition("<_io")[0].strip()  # Pillow names our buffer
+        raise ValueError(f"not a whole PNG file ({reason})") from error

@@ -8,7 +8,7 @@ from PIL import Image
 
 from cvae_jax import video
 from cvae_jax.data import folder as folder_source
-from cvae_jax.data import frames, videos
+from cvae_jax.data import frames, sources, videos
 from cvae_jax.data.folder import FolderReader
 from cvae_jax.data.readers import BadClip
 from cvae_jax.errors import UserError
@@ -273,3 +273,45 @@ def test_a_video_is_read_from_any_frame_without_the_ones_before(twelve):
         every = list(videos.read(twelve / name))
         assert videos.count(twelve / name) == len(every)
         np.testing.assert_array_equal(list(videos.read(twelve / name, 9)), every[9:])
+
+
+def _prepare(tmp_path, clip_length):
+    from cvae_jax.config import DataConfig
+    from cvae_jax.data import preparation
+
+    place = {"path": str(tmp_path / "videos"), "dir": str(tmp_path / "data")}
+    config = DataConfig(source="folder", clip_length=clip_length, **place)
+    preparation.prepare(config)
+    return config
+
+
+def test_preparation_tells_what_it_found_and_what_it_skipped(tmp_path, capsys):
+    top = tmp_path / "videos"
+    for split, count in (("train", 100), ("validation", 2), ("test", 2)):
+        for number in range(count):
+            place = top / split / f"v{number}"
+            recordings.write_pngs(place, recordings.moving_square(number, 2))
+            rows = "-1,2.5\n1,3\n" if number else "0,2.75\n"
+            place.with_suffix(".actions.csv").write_text(rows)
+    (top / "validation/v1/1.png").write_bytes(b"nonsense")
+    config = _prepare(tmp_path, 2)
+    told = capsys.readouterr().out
+    assert "found 104 videos of 2 to 2 frames, 64x64 to 64x64 pixels" in told
+    assert "action: -1 to 1, 2.5 to 3\n" in told
+    assert "position: none\n" in told
+    assert (
+        "1 of 104 clips were bad and skipped: validation validation/v1 from frame 0 (1.png" in told
+    )
+    assert "(100 train, 1 validation, 2 test clips of 2 frames)" in told
+    assert len(sources.open_split(config, "validation")) == 1
+
+
+def test_a_split_without_a_good_clip_is_refused(tmp_path):
+    top = tmp_path / "videos"
+    for split, count in (("train", 200), ("validation", 1)):
+        for number in range(count):
+            recordings.write_pngs(top / split / f"v{number}", recordings.moving_square(number, 2))
+    (top / "validation/v0/1.png").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="all validation clips are bad"):
+        _prepare(tmp_path, 2)
+    assert not (tmp_path / "data/folder/1.0.0").exists()
