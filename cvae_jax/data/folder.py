@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -15,8 +14,6 @@ import tqdm
 from cvae_jax.data import folders, frames, tables, videos
 from cvae_jax.data.readers import BadClip, ClipRef, DataSettings, RawClip
 from cvae_jax.errors import UserError
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass
@@ -113,41 +110,37 @@ class FolderReader:
         lengths = sorted(video.num_frames for video in good) or [0]
         sizes = sorted({video.size for video in good}) or [(0, 0)]
         named = [f"{width}x{height}" for width, height in (sizes[0], sizes[-1])]
+        outside = len(self._videos) - len(used)
         rest = sum(video.num_frames % self.num_frames for video in good)
         return (
             f"{len(good)} videos of {lengths[0]} to {lengths[-1]} frames, {named[0]} to {named[1]} "
             f"pixels, cut into clips of {self.num_frames} frames, {rest} at their ends left out; "
             f"{self.action_dim} action and {self.position_dim} position columns; "
-            f"{len(self._videos) - len(used)} videos outside of {', '.join(SPLITS)} left out"
+            f"{outside} videos outside of {', '.join(folders.SPLITS)} left out"
         )
 
     def _members(self) -> dict[str, list[_Video]]:
-        members: dict[str, list[_Video]] = {split: [] for split in SPLITS}
+        members: dict[str, list[_Video]] = {split: [] for split in folders.SPLITS}
         if not self._videos:
             raise UserError(
                 f"--config.data.path={self._path}: no videos there; a video is a file "
                 f"({', '.join(videos.SUFFIXES)}) or a sub-folder of numbered .png files"
             )
-        if any((self._path / split).is_dir() for split in SPLITS):
+        if any((self._path / split).is_dir() for split in folders.SPLITS):
             for video in self._videos:
                 top = video.name.split("/")[0]
                 if top in members:
                     members[top].append(video)
             return {split: found for split, found in members.items() if found}
-        if len(self._videos) < len(SPLITS):
+        if len(self._videos) < len(folders.SPLITS):
             raise UserError(
                 f"--config.data.path={self._path}: {len(self._videos)} video(s) there; three or "
                 "more are needed, as no video is in two splits; cut one up, or make sub-folders "
                 "train, validation and test"
             )
-        ranked = sorted(
-            self._videos, key=lambda video: hashlib.sha256(video.name.encode()).digest()
-        )
-        tenth = max(1, len(ranked) // 10)
-        chosen = {video.name: "test" for video in ranked[:tenth]}
-        chosen |= {video.name: "validation" for video in ranked[tenth : 2 * tenth]}
+        chosen = folders.choose_splits([video.name for video in self._videos])
         for video in self._videos:
-            members[chosen.get(video.name, "train")].append(video)
+            members[chosen[video.name]].append(video)
         return members
 
     def _problem(self, video: _Video) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cvae_jax.errors import UserError
+
+SPLITS = ("train", "validation", "test")
 
 
 def top(path: str) -> pathlib.Path:
@@ -57,3 +60,11 @@ def natural_order(name: str) -> tuple[list[str | int], str]:
     parts: list[str | int] = [*re.split(r"([0-9]+)", name)]
     parts[1::2] = map(int, parts[1::2])
     return parts, name
+
+
+def choose_splits(names: Sequence[str]) -> dict[str, str]:
+    """A split for each name: by a hash, a tenth (at least one) to test, another to validation."""
+    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    tenth = max(1, len(ranked) // 10)
+    chosen = dict.fromkeys(ranked, "train") | dict.fromkeys(ranked[:tenth], "test")
+    return chosen | dict.fromkeys(ranked[tenth : 2 * tenth], "validation")

@@ -31,6 +31,15 @@ def read_png(path: pathlib.Path) -> UInt8[np.ndarray, "height width 3"]:
         raise BadClip(f"{path.name} is {error}") from error
 
 
+def decode(data: bytes) -> UInt8[np.ndarray, "height width 3"]:
+    """The frame in the bytes of a PNG or JPEG file.
+
+    Raises:
+        ValueError: they are no whole one.
+    """
+    return png.decode(data, ("PNG", "JPEG"))
+
+
 def fit(frame: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "64 64 3"]:
     """The largest square in the frame's centre, resized (antialiased) to the model's size."""
     height, width = frame.shape[:2]

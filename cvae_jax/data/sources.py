@@ -71,6 +71,9 @@ SOURCES = {
     "folder": Source(
         *(None, None, ("image_main",)), num_frames=None, reader="cvae_jax.data.folder:open_reader"
     ),
+    "robonet": Source(
+        *(None, None, ("image_main",)), num_frames=None, reader="cvae_jax.data.robonet:open_reader"
+    ),
 }
 
 

@@ -1,11 +1,14 @@
 """Small data sets as users have them on disk, with the arrays that are in them."""
 
 import pathlib
+import struct
 
 import numpy as np
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
 
 from cvae_jax import video
+from cvae_jax.data import png, tfds_format, tfrecords
 
 SPLITS = ("train", "validate", "test")
 
@@ -76,3 +79,38 @@ def write_videos(top: pathlib.Path, *, action_dim: int = 0, position_dim: int = 
             np.savez(place.with_suffix(".npz"), **tables)
         for name, rows in {} if seed % 2 else tables.items():
             write_csv(place.with_suffix(f".{name}s.csv"), rows)
+
+
+def write_robonet(top: pathlib.Path, file_format: str = "tfrecord", num_episodes: int = 12) -> None:
+    """RoboNet's 64x64 sample as TFDS lays it out: 7 frames, 6 actions and 7 states of 5 numbers.
+
+    The keys are what the real builder's features give; its `Video` cannot be made without
+    TensorFlow, so the examples are put together here.
+    """
+    records = []
+    for seed in range(num_episodes):
+        example = tf_example_pb2.Example()
+        feature = example.features.feature
+        feature["video"].bytes_list.value.extend(map(png.encode, moving_square(seed, 7)))
+        feature["actions"].float_list.value.extend(table(seed, 6, 5).ravel())
+        feature["states"].float_list.value.extend(table(1000 + seed, 7, 5).ravel())
+        feature["filename"].bytes_list.value.append(b"robot.hdf5")
+        records.append(example.SerializeToString())
+    write_tfds(top, "robonet", records, file_format)
+
+
+def write_tfds(top: pathlib.Path, name: str, records: list[bytes], file_format: str) -> None:
+    """Two files of records, written by TFDS itself or, as it needs TensorFlow for them, by hand."""
+    top.mkdir(parents=True)
+    for index, part in enumerate((records[::2], records[1::2])):
+        path = top / f"{name}-train.{file_format}-{index:05}-of-00002"
+        if file_format == "array_record":
+            tfds_format.write_shard(path, part)
+        else:
+            path.write_bytes(b"".join(map(_framed, part)))
+
+
+def _framed(record: bytes) -> bytes:
+    length = struct.pack("<Q", len(record))
+    checksums = [struct.pack("<I", tfrecords.masked_crc32c(data)) for data in (length, record)]
+    return length + checksums[0] + record + checksums[1]
