@@ -203,9 +203,4 @@ def _write(shard: _Shard, reader: ClipReader, bad: _Bad, bar: tqdm.tqdm) -> dict
 
     with atomic_path(shard.path) as temporary:
         tfds_format.write_shard(temporary, records())
-    if not sizes:
-        raise UserError(
-            f"{shard.split}: {len(shard.refs)} clips in a row are bad, from {shard.refs[0].name} "
-            f"on ({skipped[shard.refs[0].name]}); repair or remove them"
-        )
     return {"num_clips": len(sizes), "num_bytes": sum(sizes), "bad": skipped}
