@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from io import BufferedIOBase
+from typing import NamedTuple
 
 import google_crc32c
 
@@ -28,7 +29,7 @@ class Place(NamedTuple):
     length: int
 
 
-def places(file: BinaryIO, start: int, stop: int) -> Iterator[Place]:
+def places(file: BufferedIOBase, start: int, stop: int) -> Iterator[Place]:
     """Where the records between two positions are; reads their lengths only.
 
     Raises:
@@ -49,7 +50,7 @@ def places(file: BinaryIO, start: int, stop: int) -> Iterator[Place]:
         start += length + _CHECKSUM.size
 
 
-def read(file: BinaryIO, place: Place) -> bytes:
+def read(file: BufferedIOBase, place: Place) -> bytes:
     """The content of a record.
 
     Raises:

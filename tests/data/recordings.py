@@ -54,10 +54,12 @@ def write_lab(top: pathlib.Path, clips_per_split: int = 4) -> None:
             write_lab_clip(folder / str(number * 5), 100 * index + number)
 
 
-def write_videos(top: pathlib.Path, *, action_dim: int = 0, position_dim: int = 0) -> None:
-    """Twelve videos: MP4, GIF and PNG folders, of two sizes and several lengths."""
+def write_videos(
+    top: pathlib.Path, *, num_videos: int = 12, action_dim: int = 0, position_dim: int = 0
+) -> None:
+    """Videos: MP4, GIF and PNG folders, of two sizes and several lengths."""
     top.mkdir(parents=True, exist_ok=True)
-    for seed in range(12):
+    for seed in range(num_videos):
         height, width, length = (48, 80, 25) if seed % 2 else (96, 64, 13)
         frames = moving_square(seed, length, height, width)
         place = top / f"push{seed}"
@@ -81,8 +83,10 @@ def write_videos(top: pathlib.Path, *, action_dim: int = 0, position_dim: int = 
             write_csv(place.with_suffix(f".{name}s.csv"), rows)
 
 
-def write_robonet(top: pathlib.Path, file_format: str = "tfrecord", num_episodes: int = 12) -> None:
-    """RoboNet's 64x64 sample as TFDS lays it out: 7 frames, 6 actions and 7 states of 5 numbers.
+def write_robonet(
+    top: pathlib.Path, file_format: str = "tfrecord", num_episodes: int = 12, length: int = 7
+) -> None:
+    """RoboNet's 64x64 sample as TFDS lays it out, an action fewer than frames, of 5 numbers each.
 
     The keys are what the real builder's features give; its `Video` cannot be made without
     TensorFlow, so the examples are put together here.
@@ -91,9 +95,9 @@ def write_robonet(top: pathlib.Path, file_format: str = "tfrecord", num_episodes
     for seed in range(num_episodes):
         example = tf_example_pb2.Example()
         feature = example.features.feature
-        feature["video"].bytes_list.value.extend(map(png.encode, moving_square(seed, 7)))
-        feature["actions"].float_list.value.extend(table(seed, 6, 5).ravel())
-        feature["states"].float_list.value.extend(table(1000 + seed, 7, 5).ravel())
+        feature["video"].bytes_list.value.extend(map(png.encode, moving_square(seed, length)))
+        feature["actions"].float_list.value.extend(table(seed, length - 1, 5).ravel())
+        feature["states"].float_list.value.extend(table(1000 + seed, length, 5).ravel())
         feature["filename"].bytes_list.value.append(b"robot.hdf5")
         records.append(example.SerializeToString())
     write_tfds(top, "robonet", records, file_format)

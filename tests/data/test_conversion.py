@@ -154,7 +154,7 @@ def test_frames_of_another_size_or_type_are_bad(data, monkeypatch):
     for view in (np.zeros((4, 64, 63, 3), np.uint8), np.zeros((4, 64, 64, 3), np.float32)):
         clip = Numbers().clip("train", 0)._replace(views={"left": view, "right": view})
         monkeypatch.setattr(Numbers, "read", lambda self, ref, clip=clip: clip)
-        with pytest.raises(UserError, match="left is .* rather than uint8"):
+        with pytest.raises(UserError, match=r"left is .* rather than uint8"):
             preparation.prepare(data)
 
 
