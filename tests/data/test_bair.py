@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import tarfile
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace as Namespace
@@ -291,10 +292,15 @@ def test_clips_of_a_damaged_file_are_named_and_counted(
     assert len(bad) == lost
 
 
-@pytest.mark.parametrize("length", [0.4, 0.999])
-def test_an_archive_that_is_cut_off_is_refused(originals, tmp_path, length):
-    whole = (originals / "bair_robot_pushing_dataset_v0.tar").read_bytes()
-    (tmp_path / "bair.tar").write_bytes(whole[: int(len(whole) * length)])
+@pytest.mark.parametrize("member", [2, 3, -1])
+@pytest.mark.parametrize("offset", [-1000, 0])
+def test_an_archive_that_is_cut_off_is_refused(originals, tmp_path, member, offset):
+    """Within a file, and between two, where only the missing end of the archive shows it."""
+    path = originals / "bair_robot_pushing_dataset_v0.tar"
+    with tarfile.open(path) as archive:
+        last = archive.getmembers()[member]
+    length = last.offset_data + -(-last.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE + offset
+    (tmp_path / "bair.tar").write_bytes(path.read_bytes()[:length])
     with pytest.raises(UserError, match=r"bair\.tar: not a whole tar archive.*name bair_robot"):
         preparation.prepare(_data(tmp_path / "data", tmp_path / "bair.tar"))
     assert not list(tmp_path.rglob("*array_record*"))

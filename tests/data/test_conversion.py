@@ -252,12 +252,33 @@ def _assert_same_files(one, other):
         assert path.read_bytes() == (other / path.name).read_bytes()
 
 
-def test_shards_of_another_input_are_not_gone_on_with(data):
-    _input(data, bad=["clip009"])
+def test_shards_of_another_input_are_not_gone_on_with(data, tmp_path):
+    _input(data, bad=["clip019"])
     with pytest.raises(UserError):
         preparation.prepare(data)
     assert list(Path(data.dir).rglob("*array_record*"))
+    other = dataclasses.replace(data, path=str(tmp_path / "other"))
+    _input(other, action=np.zeros((4, 5)).tolist())
+    preparation.prepare(other)
+    source = sources.open_split(other, "train")
+    assert not any(source.read(clip_id).action.any() for clip_id in range(len(source)))
+
+
+def test_other_clips_at_the_same_place_are_not_gone_on_with(data):
+    _input(data, bad=["clip009"])
+    with pytest.raises(UserError):
+        preparation.prepare(data)
     _input(data, splits={"train": 8, "validation": 8, "test": 8})
     preparation.prepare(data)
     assert len(sources.open_split(data, "validation")) == 8
-    assert {p.name[-5:] for p in _folder(data).glob("*array_record*")} == {"00008"}
+    assert {path.name[-5:] for path in _folder(data).glob("*array_record*")} == {"00008"}
+
+
+def test_a_clip_that_was_repaired_is_taken_in(data):
+    """A shard with a bad clip is done again when a killed or refused conversion goes on."""
+    _input(data, splits={"train": 200}, bad=["clip003", "clip004", "clip150"])
+    with pytest.raises(UserError, match="clip150"):
+        preparation.prepare(data)
+    _input(data, splits={"train": 200})
+    preparation.prepare(data)
+    assert len(sources.open_split(data, "train")) == 200
