@@ -137,7 +137,7 @@ def test_own_videos(user, action_dim, position_dim, condition):
     _train_goes_on(user, rest, chosen)
     _done(user, [["--mode=report", "--workdir=runs/videos"]])
     report = (user / "runs/videos/report.html").read_text()
-    assert ("another clip" in report) == (condition != "none")
+    assert ("Model, another clip’s actions" in report) == (condition != "none")
 
 
 def test_the_example_of_docs_is_what_is_there_and_runs(user):
