@@ -25,6 +25,9 @@ demo: $(VENV)/installed
 test: lint
 	$(BIN)/python -m pytest -q -n 2 tests
 
+bench: $(VENV)/installed-tests
+	$(BIN)/python -m benchmarks.data
+
 lint: $(VENV)/installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

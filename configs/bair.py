@@ -1,7 +1,12 @@
 """The full-size model with the settings of the lab that this project follows, on BAIR.
 
-    python main.py --mode=prepare --config=configs/bair.py
+    python main.py --mode=prepare --config=configs/bair.py --config.data.path=TAR_OR_FOLDER
     python main.py --mode=train --config=configs/bair.py --workdir=runs/bair
+    python main.py --mode=evaluate --workdir=runs/bair
+
+TAR_OR_FOLDER is the original bair_robot_pushing_dataset_v0.tar, or softmotion30_44k unpacked from
+it. Without it TFDS downloads 30 GB, and needs TensorFlow (pip install tensorflow) for this step.
+--config.data.source=bair_test_256 prepares the test split alone (190 MB), to evaluate a run.
 
 Batch 12, 2 + 10 frames, z 64, g 128, beta 1e-4, Adam at 2e-3, 300 epochs of 600 steps; the ratio
 of teacher forcing falls from 1 to 0 over epochs 100 to 200. Frames feed back, as in SVG.

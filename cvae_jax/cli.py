@@ -18,6 +18,8 @@ from cvae_jax.config import Config
 from cvae_jax.errors import UserError
 
 MODES = ("prepare", "train", "evaluate", "sample", "report")
+OF_THE_CLIPS = ("data.dir", "data.source", "data.camera", "data.clip_length", "data.num_threads")
+"""What evaluate and sample let one set of `data`, to use a run on other clips."""
 DEFAULT_CONFIG = str(Path(__file__).parents[1] / "configs" / "demo.py")
 
 USAGE = """cvae_jax predicts what a robot's camera will see next.
@@ -144,9 +146,9 @@ def _run(flag_values):
         print(f"written to {report.write_report(workdirs)}")
         return
     if mode == "prepare":
-        from cvae_jax.data import sources
+        from cvae_jax.data import preparation
 
-        sources.prepare(_config_of_file(flag_values).data)
+        preparation.prepare(_config_of_file(flag_values).data)
         return
     workdir = Path(flag_values.workdir)
     if mode == "train":
@@ -173,7 +175,7 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
     """The config that a run was trained with, under the overrides of how to measure or draw it.
 
     With --config=FILE too, `eval` and `sample` are the file's, and the rest has to be the run's,
-    but for data.dir, which is the run's unless a flag sets it.
+    but for what a flag sets of where the clips come from.
     """
     from cvae_jax import run_folder
 
@@ -181,17 +183,19 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
     overrides = flag_values["config"].override_values
     if not flag_values["config"].using_default_value:
         asked = config_lib.to_dict(_config_of_file(flag_values))
+        fields = [path.partition(".")[2] for path in OF_THE_CLIPS if path in overrides]
+        clips = {field: asked["data"][field] for field in fields}
+        asked["data"] |= {field: stored["data"].get(field) for field in fields}
         run_folder.check_same(workdir, stored, asked)
-        if "data.dir" not in overrides:
-            asked["data"]["dir"] = stored["data"].get("dir")
-        stored |= {name: asked[name] for name in ("eval", "sample", "data")}
+        stored |= {name: asked[name] for name in ("eval", "sample")}
+        stored["data"] |= clips
         return validation.from_config_dict(stored)
     for path, value in overrides.items():
         section, _, field = path.partition(".")
-        if section not in ("eval", "sample") and path not in ("data.dir", "data.num_threads"):
+        if section not in ("eval", "sample") and path not in OF_THE_CLIPS:
             raise UserError(
                 f"--config.{path}={value!r}: belongs to training; --mode={flag_values.mode} takes "
-                "the run's own and lets you set eval.*, sample.* and data.dir"
+                f"the run's own and lets you set eval.*, sample.*, {', '.join(OF_THE_CLIPS)}"
             )
         stored[section][field] = value
     return validation.from_config_dict(stored)

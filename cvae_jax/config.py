@@ -24,6 +24,9 @@ class DataConfig:
 
     source: str = setting("simulated_push", "data set", choices=tuple(sources.SOURCES))
     dir: str = setting("data", "folder that holds the prepared data sets")
+    path: str = setting("", "what you already have, to prepare from: archive, file or folder")
+    strict: bool = setting(False, "prepare refuses at the first bad clip, not at over 1 % of them")
+    clip_length: int = setting(30, "frames of a clip, where the data leave that open", low=2)
     camera: str = setting("image_main", "which camera's frames are predicted")
     num_context_frames: int = setting(2, "true frames the model sees first", low=1)
     num_predicted_frames: int = setting(10, "frames predicted after them in training", low=1)

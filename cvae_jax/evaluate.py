@@ -40,8 +40,8 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
       UserError: no such checkpoint, other data than the run's, fewer clips than are asked for, or
         a folder that cannot be written.
     """
-    source = open_split(config.data, config.eval.split)
-    run_folder.check_data(run_folder.load(workdir), source.statistics, config)
+    run_info = run_folder.load(workdir)
+    source = run_folder.clips_for(run_info, open_split(config.data, config.eval.split), config)
     if config.eval.num_clips > len(source):
         raise UserError(
             f"--config.eval.num_clips={config.eval.num_clips}: the {config.eval.split} split holds "
@@ -50,7 +50,7 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
     state, step = restore(workdir, config, checkpoint)
     check_writable(workdir / "evaluation")
     result = {
-        "protocol": protocol(config, source),
+        "protocol": protocol(config, source, run_info),
         "checkpoint_step": step,
         "num_clips": config.eval.num_clips,
         **make_measure(config, config.eval, source)(state.params),
@@ -72,14 +72,16 @@ def restore(workdir: Path, config: Config, checkpoint: str) -> tuple[train_state
         return checkpoints.restore(step, like)[0], step
 
 
-def protocol(config: Config, source: ClipSource) -> dict[str, Any]:
+def protocol(config: Config, source: ClipSource, run_info: dict[str, Any]) -> dict[str, Any]:
     """Everything that defines the measurement, for the result file."""
+    trained_on = {name: run_info["config"]["data"].get(name) for name in ("source", "camera")}
     evaluation = dataclasses.asdict(config.eval)
     del evaluation["batch_size"]  # changes no result
     return {
         "source": config.data.source,
         "data_fingerprint": source.statistics.fingerprint,
         "camera": config.data.camera,
+        "trained_on": trained_on | {"data_fingerprint": source.scale.fingerprint},
         "condition": config.model.condition,
         **evaluation,
         "start_frame": 0,
@@ -89,7 +91,9 @@ def protocol(config: Config, source: ClipSource) -> dict[str, Any]:
         "psnr": "dB per frame over all channels, peak 1; mean over frames, samples, clips",
         "ssim": "dm-pix, Gaussian window 11, sigma 1.5",
         "psnr_moving": f"over pixels over {metrics.MOVING_THRESHOLD} off the last context frame",
-        "shuffled_actions": "each clip with the next clip's actions and positions",
+        "shuffled_actions": "left out, as condition is none"
+        if config.model.condition == "none"
+        else "each clip with the next clip's actions and positions",
     }
 
 
@@ -152,13 +156,15 @@ def _make_device_measure(config: Config, evaluation: EvalConfig):
 
         prediction = generate(batch.action, batch.position)
         copied = jnp.broadcast_to(last, target.shape)
-        shuffled = generate(other_action, other_position)
-        return {
+        figures = {
             **_scores("model", prediction, target, moving),
             **_scores("copy_last_frame", copied, target, moving),
-            "shuffled_actions/psnr": metrics.psnr(shuffled, target),
             "kl": _kl(model, params, video, batch, noise[:, 0])[:, None],
         }
+        if config.model.condition != "none":
+            shuffled = generate(other_action, other_position)
+            figures["shuffled_actions/psnr"] = metrics.psnr(shuffled, target)
+        return figures
 
     return device_measure
 
@@ -230,8 +236,9 @@ def table(result: dict[str, Any]) -> str:
     about = result["protocol"]
     rows = [
         f"checkpoint {result['checkpoint_step']}, {result['num_clips']} {about['split']} clips of "
-        f"{about['source']}, {about['num_context_frames']} -> {about['num_predicted_frames']}, "
-        f"{about['num_samples']} sample(s) from the {about['latent']}",
+        f"{about['source']} ({about['camera']}), {about['num_context_frames']} -> "
+        f"{about['num_predicted_frames']}, {about['num_samples']} sample(s) from the "
+        f"{about['latent']}",
         f"{'':22}{'model':>9}{'copy last':>11}{'gain':>8}",
     ]
     names = {"psnr": "PSNR dB", "ssim": "SSIM", "psnr_moving": "PSNR dB, moving"}
@@ -240,10 +247,10 @@ def table(result: dict[str, Any]) -> str:
         low, high = ours[f"{metric}_mean_interval"]
         rows[-1] += f"   (95 %: {low:.3f} to {high:.3f})"
     rows += [f"{k:22}{v:9.3f}" for k, v in ours.items() if "_best_of_" in k]
-    shuffled = result["shuffled_actions"]["psnr_mean"]
-    rows.append(
-        f"{'PSNR dB, actions shuffled':22}{shuffled:6.3f}{'':11}{shuffled - ours['psnr_mean']:8.3f}"
-    )
+    if "shuffled_actions" in result:
+        shuffled = result["shuffled_actions"]["psnr_mean"]
+        fall = shuffled - ours["psnr_mean"]
+        rows.append(f"{'PSNR dB, actions shuffled':22}{shuffled:6.3f}{'':11}{fall:8.3f}")
     rows += [
         _row(f"  frame {t + 1:2} PSNR dB", a, b)
         for t, (a, b) in enumerate(zip(ours["psnr_per_frame"], copy["psnr_per_frame"], strict=True))

@@ -48,7 +48,7 @@ def mean_over_devices(tree: Any) -> Any:
 def shard(tree: Any) -> Any:
     """(batch, ...) to (local devices, batch / local devices, ...), leaf by leaf."""
     count = jax.local_device_count()
-    return jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), tree)
+    return jax.tree.map(lambda x: x.reshape(count, len(x) // count, *x.shape[1:]), tree)
 
 
 def unshard(tree: Any) -> Any:

@@ -8,7 +8,8 @@ from typing import Any
 from cvae_jax import config as config_lib
 from cvae_jax import validation
 from cvae_jax.config import Config
-from cvae_jax.data.statistics import Statistics
+from cvae_jax.data.clip_source import ClipSource
+from cvae_jax.data.statistics import Statistics, from_json
 from cvae_jax.errors import UserError
 from cvae_jax.files import plain, read_json, write_json
 
@@ -19,7 +20,6 @@ _MAY_CHANGE = (
     *("train.checkpoint_every_steps", "data.dir", "data.num_threads"),
 )
 _READ_SECTIONS = ("data", "kl", "optimizer", "train", "eval", "sample")
-_READ_DATA = {"fingerprint": str, "action_mean": list, "position_mean": list}
 
 
 def describe(config: Config, statistics: Statistics) -> dict[str, Any]:
@@ -49,7 +49,8 @@ def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, An
         stored = load(workdir)
         check_same(workdir, stored["config"], run["config"])
         _check_num_steps(workdir, stored["config"], config)
-        check_data(stored, statistics, config)
+        _check_fingerprint(stored, statistics, config)
+        run["data"] = stored["data"]
     elif steps:
         raise UserError(
             f"{path}: no such file, but {workdir / 'checkpoints'} holds steps "
@@ -60,7 +61,31 @@ def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, An
     return run
 
 
-def check_data(run: dict[str, Any], statistics: Statistics, config: Config) -> None:
+def clips_for(run: dict[str, Any], source: ClipSource, config: Config) -> ClipSource:
+    """`source`, normalised as the data that `run` was trained with.
+
+    It may be of another data set only if `config` names another than the run.
+
+    Raises:
+      UserError: it is not what it should be, or other clips than the model can work on.
+    """
+    if config.data.source == run["config"]["data"].get("source"):
+        _check_fingerprint(run, source.statistics, config)
+    own = statistics_of(run)
+    for what, of in (
+        ("numbers of an action", lambda statistics: len(statistics.action_mean)),
+        ("numbers of a position", lambda statistics: len(statistics.position_mean)),
+        ("height and width", lambda statistics: statistics.frame_size),
+    ):
+        if of(source.statistics) != of(own):
+            raise UserError(
+                f"--config.data.source={config.data.source}: {what}: {of(source.statistics)}, but "
+                f"the run was trained with {of(own)}; choose data like the run's"
+            )
+    return source.scaled_by(own)
+
+
+def _check_fingerprint(run: dict[str, Any], statistics: Statistics, config: Config) -> None:
     """Raises UserError if the data that `config` names is not what `run` was trained with."""
     stored = run["data"]["fingerprint"]
     if stored != statistics.fingerprint:
@@ -95,8 +120,21 @@ def _is_run(run: Any) -> bool:
         isinstance(run, dict)
         and all(isinstance(run.get(part), dict) for part in parts)
         and all(isinstance(run["config"].get(name), dict) for name in _READ_SECTIONS)
-        and all(isinstance(run["data"].get(name), kind) for name, kind in _READ_DATA.items())
+        and _has_statistics(run)
     )
+
+
+def _has_statistics(run: dict[str, Any]) -> bool:
+    try:
+        statistics_of(run)
+    except (ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def statistics_of(run: dict[str, Any]) -> Statistics:
+    """What actions and positions are normalised with, wherever the run's model is used."""
+    return from_json(run["data"])
 
 
 def _saved_steps(workdir: Path) -> list[int]:

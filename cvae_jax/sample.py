@@ -30,8 +30,8 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
       UserError: no checkpoint, no such clip, other data than the run's, or a folder that cannot be
         written.
     """
-    source = open_split(config.data, config.eval.split)
-    run_folder.check_data(run_folder.load(workdir), source.statistics, config)
+    run_info = run_folder.load(workdir)
+    source = run_folder.clips_for(run_info, open_split(config.data, config.eval.split), config)
     clip_ids = config.sample.clip_ids
     if max(clip_ids) >= len(source):
         raise UserError(

@@ -13,6 +13,7 @@ from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.config import Config, EvalConfig
 from cvae_jax.data import pipeline
 from cvae_jax.data.sources import open_split
+from cvae_jax.data.statistics import Statistics
 from cvae_jax.errors import UserError
 from cvae_jax.logs import MetricsLog, Progress
 from cvae_jax.train_step import draw_teacher_forcing, make_train_step
@@ -29,8 +30,11 @@ def run(workdir: Path, config: Config) -> train_state.TrainState:
     """
     parallel.check_batch_size(config.train.batch_size)
     source = open_split(config.data, "train")
+    _check_condition(config, source.statistics)
     validation = open_split(config.data, "validation")
     run_info = run_folder.claim(workdir, config, source.statistics)
+    scale = run_folder.statistics_of(run_info)
+    source, validation = source.scaled_by(scale), validation.scaled_by(scale)
     settings, num_steps = config.train, config.train.num_steps
     kl_weight = schedules.kl_weight(config.kl, num_steps)
     teacher_forcing_ratio = schedules.teacher_forcing_ratio(config.teacher_forcing, num_steps)
@@ -90,6 +94,21 @@ def run(workdir: Path, config: Config) -> train_state.TrainState:
                     checkpoints.save(done, state, run_info, validated)
     print(f"trained {num_steps} steps; checkpoints, metrics and TensorBoard files in {workdir}")
     return state
+
+
+def _check_condition(config: Config, statistics: Statistics) -> None:
+    """Raises UserError if the data lack what the model is to be conditioned on."""
+    condition = config.model.condition
+    if condition != "none" and not len(statistics.action_mean):
+        lacks, remedy = "actions", "none"
+    elif condition == "action_position" and not len(statistics.position_mean):
+        lacks, remedy = "positions", "action"
+    else:
+        return
+    raise UserError(
+        f"--config.model.condition={condition}: {config.data.source} in {config.data.dir} has no "
+        f"{lacks}; set --config.model.condition={remedy}, or add {lacks} to the data"
+    )
 
 
 def _is_due(done: int, every: int, num_steps: int) -> bool:

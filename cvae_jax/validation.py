@@ -97,14 +97,20 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             ("data.source", "data.camera"),
             f"--config.data.camera={data.camera!r}: {data.source} has {', '.join(source.cameras)}",
         )
+    clip_length = source.num_frames or data.clip_length
     for name, section in (("data", data), ("eval", config.eval)):
         length = section.num_context_frames + section.num_predicted_frames
-        if length > source.num_frames:
+        if length > clip_length:
             yield (
-                ("data.source", f"{name}.num_context_frames", f"{name}.num_predicted_frames"),
+                (
+                    "data.source",
+                    "data.clip_length",
+                    f"{name}.num_context_frames",
+                    f"{name}.num_predicted_frames",
+                ),
                 f"--config.{name}.num_context_frames={section.num_context_frames} + "
                 f"num_predicted_frames={section.num_predicted_frames}: {length} frames, but a clip "
-                f"of {data.source} has {source.num_frames}; lower one of them",
+                f"of {data.source} has {clip_length}; lower one of them",
             )
     if model.last_frame_skip and model.feedback == "latent":
         yield (

@@ -9,4 +9,4 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from tests.data_fixtures import tiny_data_dir  # noqa: E402, F401
+from tests.data_fixtures import small_disk, tiny_data_dir  # noqa: E402, F401

@@ -328,20 +328,6 @@ def test_places_that_cannot_be_written_are_named(trained, data, tmp_path):
         assert str(workdir / name) in message
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder on a disk of its own with hardly any room."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"cannot mount a small disk here: {error}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_disk_that_fills_up_ends_the_run_with_exit_code_2(data, small_disk):
     """Orbax's threads may add tracebacks of their own; our line must be there all the same."""
     process = _main("--mode=train", TINY, data, f"--workdir={small_disk / 'run'}")

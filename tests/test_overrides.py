@@ -10,7 +10,12 @@ from cvae_jax import validation
 from tests.command_line import parse
 from tests.test_config import FIELDS
 
-FREE_TEXT = {"data.dir": "/some/where else", "data.camera": "image_aux1", "sample.clips": "7,9"}
+FREE_TEXT = {
+    "data.dir": "/some/where else",
+    "data.path": "/an/archive.tar",
+    "data.camera": "image_aux1",
+    "sample.clips": "7,9",
+}
 NEEDED_TOO = {
     "data.camera": ["--config.data.source=bair_robot_pushing_small"],
     "model.last_frame_skip": ["--config.model.feedback=frame"],

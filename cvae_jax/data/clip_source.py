@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pathlib
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -55,6 +56,8 @@ class ClipSource:
     Attributes:
         split: the split's name.
         statistics: of the whole data set.
+        scale: the statistics that batches are normalised with; those of the run where a model
+            is used on other data than it was trained on.
         folder: where the data set is.
     """
 
@@ -70,11 +73,17 @@ class ClipSource:
         self._records = records
         self._camera = camera
         self.split = split
-        self.statistics = statistics
+        self.statistics = self.scale = statistics
         self.folder = folder
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def scaled_by(self, statistics: Statistics) -> ClipSource:
+        """The same clips, normalised with the statistics of a run."""
+        source = copy.copy(self)
+        source.scale = statistics
+        return source
 
     def read(self, clip_id: int, start: int = 0, num_frames: int | None = None) -> Clip:
         """Frames start..start + num_frames - 1 of a clip; from start to its end by default.

@@ -18,5 +18,14 @@ def damaged(what: str, why: Exception, folder: str | os.PathLike[str]) -> UserEr
     return UserError(f"{what} is damaged ({reason}); delete the folder {folder}, then {_prepare()}")
 
 
+def not_random_access(source: str, folder: str | os.PathLike[str]) -> UserError:
+    """TFDS prepared the data set earlier, for another program, in its default format."""
+    return UserError(
+        f"{source} in {folder} was prepared as tfrecord, which has no random access; delete that "
+        f"folder (a download in `downloads` beside it is used again), then {_prepare()}; or choose "
+        "another --config.data.dir"
+    )
+
+
 def _prepare() -> str:
     return "run `python main.py --mode=prepare` with the same --config and --config.data overrides"

@@ -16,7 +16,7 @@ _PREFETCHED_BATCHES = 4
 
 
 class Batch(NamedTuple):
-    """Windows of clips. Action and position have mean 0 and deviation 1 over training data."""
+    """Windows of clips. Action and position have mean 0 and deviation 1 over `source.scale`."""
 
     video: UInt8[np.ndarray, "batch time height width 3"]
     action: Float32[np.ndarray, "batch time action_dim"]
@@ -117,11 +117,11 @@ def _check_window(source: ClipSource, num_frames: int) -> None:
 
 def _example(source: ClipSource, clip_id: int, start: int, num_frames: int) -> Batch:
     video, action, position = source.read(clip_id, start, num_frames)
-    statistics = source.statistics
+    scale = source.scale
     return Batch(
         video,
-        (action - statistics.action_mean) / statistics.action_std,
-        (position - statistics.position_mean) / statistics.position_std,
+        (action - scale.action_mean) / scale.action_std,
+        (position - scale.position_mean) / scale.position_std,
         np.array(clip_id, np.int32),
     )
 

@@ -17,14 +17,17 @@ def encode(frame: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return file.getvalue()
 
 
-def decode(data: bytes) -> UInt8[np.ndarray, "height width 3"]:
+def decode(data: bytes, formats: tuple[str, ...] = ("PNG",)) -> UInt8[np.ndarray, "height width 3"]:
     """The frame in a PNG file.
 
     Raises:
-        ValueError: the bytes are no whole PNG file.
+        ValueError: the bytes are no whole PNG file, or one of more than 8 bits.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            if image.mode.startswith("I"):  # Pillow would cut the values off at 255
+                raise ValueError("a PNG file of 16 bits, where 8 are needed")
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"not a whole PNG file ({error})") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = str(error).partition("<_io")[0].strip()  # Pillow names our buffer
+        raise ValueError(f"not a whole {' or '.join(formats)} file ({reason})") from error

@@ -6,7 +6,8 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -24,7 +25,10 @@ _ARRAYS = ("action_mean", "action_std", "position_mean", "position_std")
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation are over all frames of the training split."""
+    """Mean and standard deviation are over all frames of the training split.
+
+    Where a data set has none, they are of its first split, and of no use to a model.
+    """
 
     fingerprint: str
     """sha256 of the content (not the files): actions, positions and first frames, in order."""
@@ -42,8 +46,8 @@ def compute(splits: dict[str, Callable[[], Iterable[Clip]]]) -> Statistics:
     """Goes through every clip once.
 
     Args:
-        splits: for each split, `train` among them, a function that gives its clips in order. The
-            videos need only hold the first frame of each camera; all of them is fingerprinted.
+        splits: for each split a function that gives its clips in order. The videos need only
+            hold the first frame of each camera; all of them is fingerprinted.
     """
     digest = hashlib.sha256()
     num_clips: dict[str, int] = {}
@@ -60,7 +64,7 @@ def compute(splits: dict[str, Callable[[], Iterable[Clip]]]) -> Statistics:
             positions.append(clip.position)
             num_frames, frame_size = len(clip.action), clip.video.shape[1:3]
         num_clips[split] = len(actions)
-        if split == "train":
+        if split == "train" or not moments:
             moments = [*_moments(actions), *_moments(positions)]
     return Statistics(
         digest.hexdigest(),
@@ -91,10 +95,16 @@ def load(folder: pathlib.Path) -> Statistics:
     """
     path = folder / FILE_NAME
     try:
-        fields = json.loads(path.read_text())
-        for name in _ARRAYS:
-            fields[name] = np.array(fields[name], np.float32)
-        fields["frame_size"] = tuple(fields["frame_size"])
-        return Statistics(**fields)
+        return from_json(json.loads(path.read_text()))
     except (ValueError, KeyError, TypeError) as error:
         raise messages.damaged(str(path), error, folder) from error
+
+
+def from_json(fields: Mapping[str, Any]) -> Statistics:
+    """The statistics that JSON holds, which keeps every bit of them.
+
+    Raises:
+        ValueError, KeyError, TypeError: the fields are others.
+    """
+    arrays = {name: np.array(fields[name], np.float32) for name in _ARRAYS}
+    return Statistics(**{**fields, **arrays, "frame_size": tuple(fields["frame_size"])})

@@ -65,13 +65,15 @@ def results(run: Run, columns: Sequence[Measure]) -> list[tuple[str, list[Cell]]
     """Rows of the table of results, none where nothing was measured."""
     if not run.model:
         return []
-    shuffled = run.evaluation.get("shuffled_actions", {})
-    return [
+    rows = [
         ("Model", [_cell(run.model, column) for column in columns]),
         ("Copy last frame", [_cell(run.copy_last_frame, column) for column in columns]),
         ("Gain over copying", [_gain(run, column) for column in columns]),
-        ("Model, another clip’s actions", [_cell(shuffled, column) for column in columns]),
     ]
+    if shuffled := run.evaluation.get("shuffled_actions"):  # not there if condition=none
+        cells = [_cell(shuffled, column) for column in columns]
+        rows.append(("Model, another clip’s actions", cells))
+    return rows
 
 
 def finding(run: Run) -> str:

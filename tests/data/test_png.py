@@ -1,10 +1,15 @@
 """PNG files in memory."""
 
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
+from PIL import Image
 
 from cvae_jax.data import png
 
@@ -29,3 +34,21 @@ def test_a_cut_file_is_refused_unless_all_pixels_are_there(cut):
         except ValueError:
             return
         np.testing.assert_array_equal(decoded, frame)
+
+
+def test_deep_greys_are_refused_rather_than_cut_off():
+    file = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 700, np.uint16)).save(file, "PNG")
+    with pytest.raises(ValueError, match="16 bits"):
+        png.decode(file.getvalue())
+
+
+def test_a_small_file_that_claims_to_be_huge_is_refused():
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    with pytest.raises(ValueError, match="not a whole PNG"):
+        png.decode(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from cvae_jax.data import simulated_push, simulator, sources
+from cvae_jax.data import preparation, simulated_push, simulator, sources
 from cvae_jax.errors import UserError
 
 
@@ -74,7 +74,7 @@ def test_statistics_are_those_of_the_training_clips(tiny_data_dir):
 def test_preparing_again_only_says_so(own_copy, capsys):
     config, folder = own_copy
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    sources.prepare(config)
+    preparation.prepare(config)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
@@ -88,7 +88,7 @@ def test_lost_statistics_are_computed_again_without_simulating(own_copy):
     path.unlink()
     with pytest.raises(UserError, match="not prepared"):
         sources.open_split(config, "train")
-    sources.prepare(config)
+    preparation.prepare(config)
     assert path.read_text() == before
 
 
@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_written(tiny_data_dir, tmp_path):
     (tmp_path / "file").write_text("")
     config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path / "file" / "data"))
     with pytest.raises(UserError, match=r"data.dir=.*cannot prepare.*--config.data.dir"):
-        sources.prepare(config)
+        preparation.prepare(config)
     with pytest.raises(UserError, match="not prepared"):
         sources.open_split(config, "train")
 
@@ -148,7 +148,7 @@ def test_damaged_records_name_split_and_clip(own_copy, damage):
         assert "\n" not in report
     (folder / "statistics.json").unlink()
     with pytest.raises(UserError, match="is damaged"):
-        sources.prepare(config)
+        preparation.prepare(config)
 
 
 @pytest.mark.parametrize("name", ["dataset_info.json", "statistics.json"])
@@ -176,22 +176,22 @@ def test_a_full_disk_is_reported(tiny_data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(simulated_push.SimulatedPush, "download_and_prepare", write_too_much)
     config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
     with pytest.raises(UserError, match=r"data.dir=.*No space left.*--config.data.dir"):
-        sources.prepare(config)
+        preparation.prepare(config)
 
 
 def test_a_dead_worker_is_reported(tiny_data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
     with pytest.raises(UserError, match="simulates seeds 0 to 3 died with exit code 1"):
-        sources.prepare(config)
+        preparation.prepare(config)
     assert not list(tmp_path.rglob("*array_record*"))
 
 
 def test_a_killed_preparation_leaves_nothing_that_counts(tiny_data_dir, tmp_path):
     config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
     code = (
-        f"from cvae_jax.data import sources; from cvae_jax.config import DataConfig;"
-        f"sources.prepare({config!r})"
+        f"from cvae_jax.data import preparation; from cvae_jax.config import DataConfig;"
+        f"preparation.prepare({config!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60

@@ -1,0 +1,1 @@
+"""Measurements that are made by hand; their results are in benchmarks/results."""

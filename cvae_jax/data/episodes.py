@@ -1,0 +1,179 @@
+"""Episodes of robots as TFDS stores them (RoboNet, Open X-Embodiment), read without TensorFlow.
+
+TFDS flattens an episode's features: `steps/observation/image` is the list of its encoded frames,
+`steps/action` all of its actions behind one another.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+from array_record.python import array_record_data_source
+from google.protobuf.message import DecodeError
+from tensorflow_datasets.proto import tf_example_pb2
+
+from cvae_jax.data import folders, frames, tables, tfrecords
+from cvae_jax.data.clip_source import Records
+from cvae_jax.data.readers import BadClip, ClipRef, DataSettings, RawClip
+from cvae_jax.errors import UserError
+
+_ERRORS = (tfrecords.DamagedFile, DecodeError, OSError, ValueError, IndexError, RuntimeError)
+_SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
+class Keys(NamedTuple):
+    """Which features of an episode are used; several are put beside one another."""
+
+    image: str
+    action: tuple[str, ...]
+    position: tuple[str, ...] = ()
+
+
+class _Key(NamedTuple):
+    """Where a clip is, or why it cannot be used."""
+
+    split: str
+    record: int
+    start: int
+    problem: str = ""
+
+
+class EpisodeReader:
+    """Episodes cut into clips; those of one episode are in one split.
+
+    The data set's own splits are used; where it has `train` alone, a tenth of the episodes goes to
+    `test` and another to `validation`.
+    """
+
+    cameras = ("image_main",)
+    frame_size = (frames.FRAME_SIZE, frames.FRAME_SIZE)
+
+    def __init__(self, config: DataSettings, keys: Keys):
+        self.num_frames = config.clip_length
+        self._path = folders.top(config.path)
+        self._keys = keys
+        self._records = _open_records(self._path)
+        self.action_dim = self.position_dim = 0
+        self._clips = {split: self._list(split) for split in self._records}
+
+    def splits(self) -> dict[str, list[ClipRef]]:
+        """The clips, in the order of the files."""
+        if set(self._clips) != {"train"}:
+            return self._clips
+        of_episode = folders.choose_splits([str(r) for r in range(len(self._records["train"]))])
+        found: dict[str, list[ClipRef]] = {split: [] for split in folders.SPLITS}
+        for ref in self._clips["train"]:
+            found[of_episode[str(ref.key.record)]].append(ref)
+        return found
+
+    def read(self, ref: ClipRef) -> RawClip:
+        """Reads a part of an episode.
+
+        Raises:
+            BadClip: its record is damaged, the episode too short, or a feature not as in others.
+        """
+        if ref.key.problem:
+            raise BadClip(ref.key.problem)
+        images, action, position = self._episode(ref.key.split, ref.key.record)
+        part = slice(ref.key.start, ref.key.start + self.num_frames)
+        try:
+            video = np.stack([frames.fit(frames.decode(image)) for image in images[part]])
+        except ValueError as error:
+            raise BadClip(f"a frame is {error}") from error
+        return RawClip({self.cameras[0]: video}, action[part], position[part])
+
+    def describe(self) -> str:
+        """What was found and what is made of it."""
+        counts = ", ".join(f"{len(r)} episodes of {split}" for split, r in self._records.items())
+        return f"{counts}; clips of {self.num_frames} frames; {self._keys}"
+
+    def _list(self, split: str) -> list[ClipRef]:
+        refs = []
+        records = self._records[split]
+        for record in tqdm.trange(len(records), desc=f"looking at {split}", unit=" episodes"):
+            name = f"episode {record}"
+            try:
+                images, action, position = self._episode(split, record)
+                if len(images) < self.num_frames:
+                    raise BadClip(
+                        f"has {len(images)} frames, fewer than --config.data.clip_length="
+                        f"{self.num_frames}"
+                    )
+            except BadClip as error:
+                refs.append(ClipRef(name, _Key(split, record, 0, str(error))))
+                continue
+            if not self.action_dim:
+                self.action_dim, self.position_dim = action.shape[1], position.shape[1]
+            for start in range(0, len(images) - self.num_frames + 1, self.num_frames):
+                refs.append(ClipRef(f"{name} from frame {start}", _Key(split, record, start)))
+        return refs
+
+    def _episode(self, split: str, record: int) -> tuple[Sequence[bytes], np.ndarray, np.ndarray]:
+        """Encoded frames, actions and positions of a whole episode."""
+        try:
+            example = tf_example_pb2.Example.FromString(self._records[split][record])
+        except _ERRORS as error:
+            raise BadClip(f"its record is damaged ({error})") from error
+        feature = example.features.feature
+        for key in (self._keys.image, *self._keys.action, *self._keys.position):
+            if key not in feature:
+                raise BadClip(f"has no {key}, only {', '.join(sorted(feature))}")
+        images = feature[self._keys.image].bytes_list.value
+
+        def table(keys: tuple[str, ...]) -> np.ndarray:
+            columns = [_rows(feature[key].float_list.value, len(images), key) for key in keys]
+            return np.concatenate([np.zeros((len(images), 0), np.float32), *columns], axis=1)
+
+        return images, table(self._keys.action), table(self._keys.position)
+
+
+def _rows(values: Sequence[float], num_frames: int, key: str) -> tables.Table:
+    """A row for each frame, of numbers that stand behind one another."""
+    for num_rows in (num_frames, num_frames - 1):  # the last action may be left out
+        if num_rows > 0 and values and len(values) % num_rows == 0:
+            rows = np.array(values, np.float32).reshape(num_rows, -1)
+            return tables.per_frame(rows, num_frames, key)
+    raise BadClip(f"{key}: {len(values)} numbers for {num_frames} frames")
+
+
+class _TFRecords:
+    """The records of TFRecord files by number."""
+
+    def __init__(self, paths: Sequence[pathlib.Path]):
+        self._places = []
+        for path in paths:
+            try:
+                with open(path, "rb") as file:
+                    for place in tfrecords.places(file, 0, path.stat().st_size):
+                        self._places.append((path, place))
+            except (tfrecords.DamagedFile, OSError) as error:
+                raise UserError(f"{path}: {error}; get that file again") from error
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> bytes:
+        path, place = self._places[index]
+        with open(path, "rb") as file:
+            return tfrecords.read(file, place)
+
+
+def _open_records(folder: pathlib.Path) -> dict[str, Records]:
+    """Each split's records; TFDS's own class would need TensorFlow where there is a video."""
+    files: dict[tuple[str, str], list[pathlib.Path]] = {}
+    for path in sorted(folder.iterdir()):
+        match = re.fullmatch(r".+-(\w+)\.(tfrecord|array_record)-\d+-of-\d+", path.name)
+        if match and match[1] in _SPLITS:
+            files.setdefault((_SPLITS[match[1]], match[2]), []).append(path)
+    if not files:
+        raise UserError(
+            f"--config.data.path={folder}: no files like NAME-train.tfrecord-00000-of-00001; name "
+            "the folder that TFDS made, which ends with the version"
+        )
+    kinds = {"tfrecord": _TFRecords, "array_record": array_record_data_source.ArrayRecordDataSource}
+    return {split: kinds[kind](paths) for (split, kind), paths in sorted(files.items())}

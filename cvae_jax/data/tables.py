@@ -1,0 +1,109 @@
+"""Tables of numbers, a row for each frame, from CSV and NPZ files."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+from jaxtyping import Float32
+
+from cvae_jax.data.readers import BadClip
+
+Table = Float32[np.ndarray, "rows columns"]
+
+_NPZ_ERRORS = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, SyntaxError),
+    *(OverflowError, TypeError, zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What reading a damaged archive may raise."""
+
+
+def read_csv(path: pathlib.Path) -> Table:
+    """Numbers between commas; a first line without any number is a heading.
+
+    Raises:
+        BadClip: it cannot be read, is empty, has rows of unequal length or what is no number.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise BadClip(f"{path.name} is missing") from error
+    except OSError as error:
+        raise BadClip(f"{path.name} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise BadClip(f"{path.name} is no text ({error.reason})") from error
+    lines = [(i + 1, line.split(",")) for i, line in enumerate(text.split("\n")) if line.strip()]
+    if lines and not any(_is_number(cell) for cell in lines[0][1]):
+        lines = lines[1:]
+    if not lines:
+        raise BadClip(f"{path.name} has no rows of numbers")
+    width = len(lines[0][1])
+    rows = []
+    for number, cells in lines:
+        where = f"{path.name}, line {number}"
+        if len(cells) != width:
+            raise BadClip(f"{where}: {len(cells)} columns, but {width} above")
+        for cell in cells:
+            if not _is_number(cell):
+                raise BadClip(f"{where}: {cell.strip()[:20]!r} is no number")
+        rows.append([float(cell) for cell in cells])
+    return _finite(np.array(rows), path.name)
+
+
+def read_npz(path: pathlib.Path, names: tuple[str, ...]) -> dict[str, Table]:
+    """The named arrays that the archive has, each (rows, columns) or (rows,); never pickles.
+
+    Raises:
+        BadClip: it is damaged, or an array is none of numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name]) for name in names if name in archive}
+    except _NPZ_ERRORS as error:
+        reason = " ".join(str(error).split())[:100]
+        raise BadClip(f"{path.name} is not a whole .npz of numbers ({reason})") from error
+    for name, array in arrays.items():
+        where = f"{path.name}, array {name}"
+        if array.dtype.kind not in "fiub" or array.ndim not in (1, 2):
+            raise BadClip(f"{where}: shape {array.shape} of {array.dtype}; must be rows of numbers")
+        arrays[name] = _finite(array.reshape(len(array), math.prod(array.shape[1:])), where)
+    return arrays
+
+
+def per_frame(
+    table: Float32[np.ndarray, "_ columns"], num_frames: int, what: str
+) -> Float32[np.ndarray, "{num_frames} columns"]:
+    """The table with one row for each frame; the last row may be left out, and is repeated.
+
+    Raises:
+        BadClip: another number of rows.
+    """
+    if len(table) == num_frames - 1 and len(table):
+        return np.concatenate([table, table[-1:]])
+    if len(table) != num_frames:
+        raise BadClip(f"{what}: {len(table)} rows, but there are {num_frames} frames")
+    return table
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _finite(array: np.ndarray, where: str) -> Table:
+    with np.errstate(over="ignore"):
+        table = array.astype(np.float32)
+    if not np.isfinite(table).all():
+        row, column = np.argwhere(~np.isfinite(table))[0]
+        value = array[row, column]
+        raise BadClip(
+            f"{where}: row {row + 1}, column {column + 1} is {value}, not a finite number"
+        )
+    return table
