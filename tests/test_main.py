@@ -305,6 +305,11 @@ def test_a_schedule_over_the_run_keeps_its_length(data, tmp_path):
     assert "--config.optimizer.schedule=cosine" in message
 
 
+def test_what_only_preparation_reads_may_change_in_a_run(trained, data, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    _train(tmp_path / "run", data, "--config.data.path=/an/archive", "--config.data.strict=True")
+
+
 def test_data_of_another_fingerprint_are_refused(trained, tiny_data_dir, tmp_path):
     shutil.copytree(tiny_data_dir.dir, tmp_path / "data")
     statistics = next((tmp_path / "data").rglob("statistics.json"))
