@@ -9,4 +9,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("untimed", deadline=None)  # no test judges time
+settings.load_profile("untimed")
+
 from tests.data_fixtures import small_disk, tiny_data_dir  # noqa: E402, F401

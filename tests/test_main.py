@@ -74,6 +74,12 @@ def _arrays(workdir, step):
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
+def _parameters(workdir, step):
+    """All parameters of a checkpoint in one vector."""
+    arrays = _arrays(workdir, step)
+    return np.concatenate([a.ravel() for name, a in arrays.items() if name.startswith(".params")])
+
+
 def _metrics(workdir):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
@@ -118,10 +124,11 @@ def test_two_steps_and_two_more_equal_four_bit_for_bit(trained, data, tmp_path):
 @pytest.mark.parametrize("devices", [2, 4])
 def test_any_number_of_devices_trains_the_same(trained, data, tmp_path, devices):
     _train(tmp_path / "run", data, devices=devices)
-    one, several = _arrays(trained, 4), _arrays(tmp_path / "run", 4)
-    for name, value in one.items():
-        if "optimizer_state" not in name:
-            np.testing.assert_allclose(several[name], value, rtol=0, atol=2e-4, err_msg=name)
+    one, several = _parameters(trained, 4), _parameters(tmp_path / "run", 4)
+    learned = np.linalg.norm(one - _parameters(trained, 2))
+    # Adam magnifies rounding where a gradient is nearly 0; other noise or data would give about 1.
+    print("RATIO", np.linalg.norm(several - one) / learned)
+    assert np.linalg.norm(several - one) < 0.03 * learned
     for left, right in zip(_metrics(trained), _metrics(tmp_path / "run"), strict=True):
         assert left.keys() == right.keys()
         for name in left:
@@ -303,6 +310,11 @@ def test_a_schedule_over_the_run_keeps_its_length(data, tmp_path):
     message = _refused("--mode=train", TINY, f"--workdir={tmp_path / 'run'}", data, cosine)
     assert "train.num_steps: asked 4, but" in message
     assert "--config.optimizer.schedule=cosine" in message
+
+
+def test_what_only_preparation_reads_may_change_in_a_run(trained, data, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    _train(tmp_path / "run", data, "--config.data.path=/an/archive", "--config.data.strict=True")
 
 
 def test_data_of_another_fingerprint_are_refused(trained, tiny_data_dir, tmp_path):

@@ -176,4 +176,8 @@ def _open_records(folder: pathlib.Path) -> dict[str, Records]:
             "the folder that TFDS made, which ends with the version"
         )
     kinds = {"tfrecord": _TFRecords, "array_record": array_record_data_source.ArrayRecordDataSource}
-    return {split: kinds[kind](paths) for (split, kind), paths in sorted(files.items())}
+    try:
+        return {split: kinds[kind](paths) for (split, kind), paths in sorted(files.items())}
+    except (RuntimeError, OSError) as error:  # array_record's, of a file that is cut off
+        reason = " ".join(str(error).split())
+        raise UserError(f"--config.data.path={folder}: {reason}; get its files again") from error

@@ -63,10 +63,11 @@ class LabReader:
         folder, twin = ref.key
         if twin != ref.name:
             raise BadClip(f"has the same id as {twin}")
-        video = [frames.read_png(folder / f"{time}.png") for time in range(self.num_frames)]
-        for time, frame in enumerate(video):
-            height, width = frame.shape[:2]
-            if (height, width) != self.frame_size:
+        video = []
+        for time in range(self.num_frames):
+            video.append(frames.read_png(folder / f"{time}.png"))
+            height, width = video[-1].shape[:2]
+            if (height, width) != self.frame_size:  # before 30 huge ones fill the memory
                 raise BadClip(f"{time}.png is {width}x{height}, not 64x64")
         if (folder / f"{self.num_frames}.png").exists():
             raise BadClip(f"has more than {self.num_frames} frames")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+
+_ERRORS = (
+    *(OSError, SyntaxError, EOFError, IndexError, TypeError, struct.error),
+    Image.DecompressionBombError,
+)
+"""What Pillow may raise on a damaged file, other than ValueError."""
 
 
 def encode(frame: UInt8[np.ndarray, "height width 3"]) -> bytes:
@@ -21,13 +28,14 @@ def decode(data: bytes, formats: tuple[str, ...] = ("PNG",)) -> UInt8[np.ndarray
     """The frame in a PNG file.
 
     Raises:
-        ValueError: the bytes are no whole PNG file, or one of more than 8 bits.
+        ValueError: the bytes are no whole PNG file, or grey of more than 8 bits (of colours of 16
+            bits, Pillow takes the upper 8).
     """
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             if image.mode.startswith("I"):  # Pillow would cut the values off at 255
                 raise ValueError("a PNG file of 16 bits, where 8 are needed")
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except _ERRORS as error:
         reason = str(error).partition("<_io")[0].strip()  # Pillow names our buffer
         raise ValueError(f"not a whole {' or '.join(formats)} file ({reason})") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pathlib
 import re
 import struct
@@ -27,7 +28,7 @@ _ERRORS = (
     Image.DecompressionBombError,
 )
 """What Pillow, imageio-ffmpeg and its reading of ffmpeg's messages may raise on a damaged file."""
-_EVERY_FRAME_ONCE = ["-fps_mode", "passthrough"]
+_EVERY_FRAME_ONCE = ["-map", "0:v:0", "-fps_mode", "passthrough"]
 _STOP_AT_DAMAGE = ["-xerror", "-err_detect", "explode"]
 
 
@@ -79,7 +80,7 @@ def _decoded_by_pillow(path: pathlib.Path, start: int) -> Iterator[Frame]:
 def _count_by_ffmpeg(path: pathlib.Path) -> int:
     """Decodes it all, since what a container says of itself may not be there."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", *_STOP_AT_DAMAGE]
-    command += ["-i", str(path), "-map", "0:v:0", *_EVERY_FRAME_ONCE]
+    command += ["-i", os.path.abspath(path), *_EVERY_FRAME_ONCE]  # x:y/ would be a protocol
     command += ["-progress", "pipe:1", "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     counts = re.findall(r"^frame=\s*([0-9]+)", done.stdout, re.MULTILINE)
@@ -93,7 +94,9 @@ def _count_by_ffmpeg(path: pathlib.Path) -> int:
 def _decoded_by_ffmpeg(path: pathlib.Path, start: int) -> Iterator[Frame]:
     skip = ["-vf", f"select=gte(n\\,{start})"] if start else []
     decoded = imageio_ffmpeg.read_frames(
-        str(path), input_params=_STOP_AT_DAMAGE, output_params=[*_EVERY_FRAME_ONCE, *skip]
+        os.path.abspath(path),
+        input_params=_STOP_AT_DAMAGE,
+        output_params=[*_EVERY_FRAME_ONCE, *skip],
     )
     width, height = next(decoded)["size"]
     for data in decoded:

@@ -141,6 +141,14 @@ def test_a_truncated_file_is_refused(config, tmp_path):
         robonet.open_reader(config)
 
 
+def test_a_truncated_array_record_is_refused(config, tmp_path):
+    recordings.write_robonet(tmp_path / "robonet/4.0.1", "array_record")
+    path = tmp_path / "robonet/4.0.1/robonet-train.array_record-00001-of-00002"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"4\.0\.1: .*get its files again"):
+        robonet.open_reader(config)
+
+
 def test_another_folder_is_told_what_is_expected(config, tmp_path):
     (tmp_path / "robonet/4.0.1").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no files like NAME-train.tfrecord"):

@@ -1,7 +1,10 @@
 """One's own videos: content, splits, tables beside them, and what is told of bad ones."""
 
+import pathlib
 import shutil
+import subprocess
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -315,3 +318,25 @@ def test_a_split_without_a_good_clip_is_refused(tmp_path):
     with pytest.raises(UserError, match="all validation clips are bad"):
         _prepare(tmp_path, 2)
     assert not (tmp_path / "data/folder/1.0.0").exists()
+
+
+def test_a_path_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    (tmp_path / "run:1").mkdir()
+    monkeypatch.chdir(tmp_path)
+    path = pathlib.Path("run:1/a.mp4")
+    video.write_mp4(path, recordings.moving_square(0, 5, 32, 32), 10)
+    assert videos.count(path) == len(list(videos.read(path))) == 5
+
+
+def test_of_several_video_streams_the_first_is_counted_and_read(tmp_path):
+    for name, length, size in (("small", 6, 32), ("large", 3, 64)):
+        square = recordings.moving_square(0, length, size, size)
+        video.write_mp4(tmp_path / f"{name}.mp4", square, 10)
+    path = tmp_path / "both.mp4"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"]
+    for name in ("small", "large"):
+        command += ["-i", tmp_path / f"{name}.mp4"]
+    command += ["-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "0", path]
+    subprocess.run(command, check=True)
+    assert videos.count(path) == 6
+    assert [frame.shape for frame in videos.read(path)] == [(32, 32, 3)] * 6

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cvae_jax.data import frames
 from cvae_jax.data.lab import LabReader
 from cvae_jax.data.readers import BadClip
 from cvae_jax.errors import UserError
@@ -189,3 +190,13 @@ def test_a_folder_without_permission_is_told(clip, without_rights):
     without_rights(clip.parent)
     with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
         LabReader(clip.parents[2]).splits()
+
+
+def test_after_a_frame_of_another_size_no_more_are_read(clip, monkeypatch):
+    Image.new("RGB", (65, 64)).save(clip / "1.png")
+    read = []
+    decode = frames.read_png
+    monkeypatch.setattr(frames, "read_png", lambda path: read.append(path.name) or decode(path))
+    with pytest.raises(BadClip, match=r"1\.png is 65x64, not 64x64"):
+        _read_only_clip(clip)
+    assert read == ["0.png", "1.png"]

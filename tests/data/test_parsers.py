@@ -3,6 +3,7 @@
 import io
 import pathlib
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -136,4 +137,37 @@ def test_an_archive_is_never_unpickled(folder):
 
     np.savez(path, action=np.array([Evil()], object))
     with pytest.raises(BadClip, match=r"evil\.npz is not a whole"):
+        tables.read_npz(path, ("action",))
+
+
+def _archive(path, content, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("action.npy", content)
+
+
+def test_an_archive_that_unpacks_to_more_than_any_table_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(tables, "_MAX_ARRAY_BYTES", 1000)
+    path = folder / "bomb.npz"
+    np.savez_compressed(path, action=np.zeros((100, 4), np.float32), video=np.zeros(9999))
+    with pytest.raises(BadClip, match=r"bomb\.npz .*action\.npy unpacks to 1728 bytes"):
+        tables.read_npz(path, ("action",))
+    assert tables.read_npz(path, ("position",)) == {}
+
+
+def test_an_unclosed_heading_of_an_array_is_told(folder):
+    heading = b"{'descr': ("
+    _archive(folder / "open.npz", b"\x93NUMPY\x01\x00" + bytes([len(heading), 0]) + heading)
+    with pytest.raises(BadClip, match=r"open\.npz is not a whole"):
+        tables.read_npz(folder / "open.npz", ("action",))
+
+
+def test_a_damaged_lzma_archive_is_told(folder):
+    path = folder / "lzma.npz"
+    file = io.BytesIO()
+    np.save(file, recordings.table(0, 300, 4))
+    _archive(path, file.getvalue(), zipfile.ZIP_LZMA)
+    content = bytearray(path.read_bytes())
+    content[60:90] = b"\xff" * 30
+    path.write_bytes(content)
+    with pytest.raises(BadClip, match=r"lzma\.npz is not a whole"):
         tables.read_npz(path, ("action",))

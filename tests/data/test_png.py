@@ -43,12 +43,18 @@ def test_deep_greys_are_refused_rather_than_cut_off():
         png.decode(file.getvalue())
 
 
-def test_a_small_file_that_claims_to_be_huge_is_refused():
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+def _chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+
+def test_a_small_file_that_claims_to_be_huge_is_refused():
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
     with pytest.raises(ValueError, match="not a whole PNG"):
-        png.decode(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+        png.decode(b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", b"") + _chunk(b"IEND", b""))
+
+
+def test_a_bad_chunk_after_the_pixels_is_refused():
+    file = png.encode(np.zeros((4, 4, 3), np.uint8))
+    end = file.index(b"IEND") - 4
+    with pytest.raises(ValueError, match="not a whole PNG"):
+        png.decode(file[:end] + _chunk(b"iCCP", b"") + file[end:])
