@@ -143,8 +143,13 @@ def test_own_videos(user, action_dim, position_dim, condition):
 def test_the_example_of_docs_is_what_is_there_and_runs(user):
     folder = user / "tensorflow_datasets/robonet/robonet_sample_64/4.0.1"
     recordings.write_robonet(folder, num_episodes=24, length=31)
-    told = _done(user, _commands(_section(DOCS, "A data set of TFDS with actions")))
+    commands = list(_commands(_section(DOCS, "A data set of TFDS with actions")))
+    told = _done(user, commands)
     assert "(20 train, 2 validation, 2 test clips of 30 frames)" in told
+    _train_goes_on(user, commands)
+    workdir = "--workdir=runs/robonet"
+    _done(user, [["--mode=evaluate", workdir], ["--mode=sample", workdir]])
+    assert _evaluation(user / "runs/robonet")["protocol"]["source"] == "robonet"
     python = re.findall(r"^```python\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
     code, line = python[:2]
     assert code in (ROOT / "cvae_jax/data/robonet.py").read_text()
