@@ -107,6 +107,16 @@ def test_the_labs_folders(user):
     assert (protocol["source"], protocol["camera"]) == ("lab", "image_aux1")
     assert (user / "runs/lab/samples/clip_001.gif").exists()
     _train_goes_on(user, commands)
+    _evaluated_on_other_clips(user, commands)
+
+
+def _evaluated_on_other_clips(user, commands):
+    """Another folder of the lab, normalised with the statistics of the run's own."""
+    shutil.rmtree(user / "lab/push/test/traj_0_to_7")
+    place = "--config.data.dir=other"
+    _done(user, [[*commands[0], place], ["--mode=evaluate", "--workdir=runs/lab", place]])
+    protocol = _evaluation(user / "runs/lab")["protocol"]
+    assert protocol["data_fingerprint"] != protocol["trained_on"]["data_fingerprint"]
 
 
 @pytest.mark.parametrize(
