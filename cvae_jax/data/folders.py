@@ -1,4 +1,4 @@
-"""Folders that a user names, gone through in an order that is the same on every machine."""
+"""Folders that a user names, in an order that is the same on every machine, and their files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
+from cvae_jax.data.readers import BadClip
 from cvae_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -53,6 +54,20 @@ def walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
             pathlib.Path(place),
             sorted((name for name in files if name[0] != "."), key=natural_order),
         )
+
+
+def content(path: pathlib.Path) -> bytes:
+    """What a file of a clip holds.
+
+    Raises:
+        BadClip: there is no such file, or it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise BadClip(f"{path.name} is missing") from error
+    except OSError as error:
+        raise BadClip(f"{path.name} cannot be read ({error.strerror})") from error
 
 
 def natural_order(name: str) -> tuple[list[str | int], str]:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from cvae_jax.data import png
+from cvae_jax.data import folders, png
 from cvae_jax.data.readers import BadClip
 
 FRAME_SIZE = 64
@@ -22,11 +22,7 @@ def read_png(path: pathlib.Path) -> UInt8[np.ndarray, "height width 3"]:
         BadClip: there is no such file, it cannot be read, or it is no whole PNG of 8 bits.
     """
     try:
-        return png.decode(path.read_bytes())
-    except FileNotFoundError as error:
-        raise BadClip(f"{path.name} is missing") from error
-    except OSError as error:
-        raise BadClip(f"{path.name} cannot be read ({error.strerror})") from error
+        return png.decode(folders.content(path))
     except ValueError as error:
         raise BadClip(f"{path.name} is {error}") from error
 

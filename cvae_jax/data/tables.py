@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 from jaxtyping import Float32
 
+from cvae_jax.data import folders
 from cvae_jax.data.readers import BadClip
 
 Table = Float32[np.ndarray, "rows columns"]
@@ -34,11 +35,7 @@ def read_csv(path: pathlib.Path) -> Table:
         BadClip: it cannot be read, is empty, has rows of unequal length or what is no number.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise BadClip(f"{path.name} is missing") from error
-    except OSError as error:
-        raise BadClip(f"{path.name} cannot be read ({error.strerror})") from error
+        text = folders.content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadClip(f"{path.name} is no text ({error.reason})") from error
     lines = [(i + 1, line.split(",")) for i, line in enumerate(text.split("\n")) if line.strip()]
