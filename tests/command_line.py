@@ -1,5 +1,8 @@
-"""What `python main.py` makes of its arguments, without doing it."""
+"""Command lines of `python main.py`: those a text shows, and what becomes of their arguments."""
 
+import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
@@ -24,3 +27,12 @@ def parse(monkeypatch, *arguments: str) -> flags.FlagValues:
     if code:
         raise ValueError(*refused)
     return seen[0]
+
+
+def shown(section: str) -> Iterator[list[str]]:
+    """The arguments of each `python main.py` in the bash blocks of a text in Markdown."""
+    text = "\n".join(re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:2] == ["python", "main.py"]:
+            yield words[2:]

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 
 from cvae_jax import config, run_folder
 from cvae_jax.data import bair, pipeline, sources
-from tests.command_line import ROOT
+from tests.command_line import ROOT, shown
 from tests.data import bair_files
 
 README = (ROOT / "README.md").read_text()
@@ -24,15 +23,6 @@ SMALL = {
     "evaluate": "eval.num_clips=3 eval.num_predicted_frames=3 eval.batch_size=4",
     "sample": "eval.num_predicted_frames=3 sample.clips=0,2 sample.num_samples=1",
 }
-
-
-def _commands():
-    text = "\n".join(re.findall(r"^```bash\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL))
-    for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:2] == ["python", "main.py"]:
-            yield words[2:]
-
 
 PROGRAM = """
 import dataclasses, json, sys
@@ -91,7 +81,7 @@ def user(tmp_path_factory):
 @pytest.fixture(scope="module")
 def results(user):
     """Runs the section's commands; its two evaluations."""
-    commands = list(_commands())
+    commands = list(shown(SECTION))
     modes = [arguments[0].removeprefix("--mode=") for arguments in commands]
     assert modes == ["prepare", "prepare", "train", "evaluate", "sample", "prepare", "evaluate"]
     found = []

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import sys
 import pytest
 
 from cvae_jax.data import robonet, sources
-from tests.command_line import ROOT
+from tests.command_line import ROOT, shown
 from tests.data import recordings
 
 README = (ROOT / "README.md").read_text()
@@ -41,14 +40,6 @@ for arguments in json.loads(sys.argv[1]):
 
 def _section(text, title):
     return re.search(rf"^##+ {title}\n.*?(?=^##)", text, re.MULTILINE | re.DOTALL)[0]
-
-
-def _commands(section):
-    text = "\n".join(re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
-    for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:2] == ["python", "main.py"]:
-            yield words[2:]
 
 
 def _run(root, commands, *more):
@@ -97,7 +88,7 @@ def _evaluation(workdir):
 
 def test_the_labs_folders(user):
     recordings.write_lab(user / "lab")
-    commands = list(_commands(_section(README, "The lab's folders")))
+    commands = list(shown(_section(README, "The lab's folders")))
     assert [words[0] for words in commands] == [
         f"--mode={mode}" for mode in ("prepare", "train", "evaluate", "sample")
     ]
@@ -126,7 +117,7 @@ def _evaluated_on_other_clips(user, commands):
 def test_own_videos(user, action_dim, position_dim, condition):
     dims = {"action_dim": action_dim, "position_dim": position_dim}
     recordings.write_videos(user / "videos", num_videos=24, **dims)
-    prepare, *rest = _commands(_section(README, "Your own videos"))
+    prepare, *rest = shown(_section(README, "Your own videos"))
     told = _done(user, [prepare])
     assert "found 24 videos of 13 to 25 frames" in told
     assert f"{action_dim} action and {position_dim} position columns" in told
@@ -153,7 +144,7 @@ def test_own_videos(user, action_dim, position_dim, condition):
 def test_the_example_of_docs_is_what_is_there_and_runs(user):
     folder = user / "tensorflow_datasets/robonet/robonet_sample_64/4.0.1"
     recordings.write_robonet(folder, num_episodes=24, length=31)
-    commands = list(_commands(_section(DOCS, "A data set of TFDS with actions")))
+    commands = list(shown(_section(DOCS, "A data set of TFDS with actions")))
     told = _done(user, commands)
     assert "(20 train, 2 validation, 2 test clips of 30 frames)" in told
     _train_goes_on(user, commands)
