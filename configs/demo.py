@@ -29,7 +29,7 @@ def get_config():
     config.teacher_forcing.start_decay_step = 150
     config.teacher_forcing.decay_steps = 250
     config.teacher_forcing.lower_bound = 0.3
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50
     config.train.batch_size = 4

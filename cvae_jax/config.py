@@ -58,7 +58,7 @@ class ModelConfig:
     )
     output: str = setting(
         "direct",
-        "direct: the decoder's frame; composite: masked over the last context frame",
+        "direct: the decoder's frame; composite: mixed with the last context frame, also moved",
         choices=("direct", "composite"),
     )
     prior: str = setting("fixed", "N(0, I), or learned from the past", choices=("fixed", "learned"))

@@ -6,6 +6,7 @@ is the truth that the model did not see.
 """
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -122,7 +123,9 @@ def write_mp4(path: Path, video: Video, frames_per_second: int | float) -> None:
     """Writes H.264 in yuv420p, which every browser and player shows; odd sizes get a black edge."""
     height, width = video.shape[1:3]
     even = np.pad(video, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        # JAX warns of any fork; this one becomes ffmpeg at once and touches no lock of JAX's.
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\)", category=RuntimeWarning)
         imageio.imwrite(
             temporary,
             even,

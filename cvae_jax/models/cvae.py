@@ -10,11 +10,12 @@ from cvae_jax.models.decoder import Decoder
 from cvae_jax.models.encoder import Encoder
 from cvae_jax.models.gaussian import GaussianHead
 from cvae_jax.models.predictor import Predictor
+from cvae_jax.models.warp import warp
 from cvae_jax.types import Gaussian
 
 FRAME_CHANNELS = 3
-_MIN_MASK = 0.02
-"""Composite output's smallest mask: where it were 0, the new frame could never learn again."""
+_COMPOSITE_CHANNELS = 2 * FRAME_CHANNELS + 2
+"""A retouch and a new frame, and the logits of the new frame's and the moved frame's mask."""
 
 
 def _logit(frame):
@@ -35,7 +36,8 @@ class CVAE(nn.Module):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         self.encoder = Encoder(config.width, config.g_dim, config.predictor == "conv", dtype)
         composite = config.output == "composite"
-        self.decoder = Decoder(config.width, FRAME_CHANNELS + composite, dtype)
+        channels = _COMPOSITE_CHANNELS if composite else FRAME_CHANNELS
+        self.decoder = Decoder(config.width, channels, composite, dtype)
         self.posterior_head = GaussianHead(config.z_dim, config.predictor_width, dtype)
         self.predictor = Predictor(config.predictor_width, config.predictor_depth, dtype)
         if config.prior == "learned":
@@ -82,17 +84,23 @@ class CVAE(nn.Module):
     ) -> Float[Array, "frames height width 3"]:
         """The frames of `g` in [0, 1]; a clip's frames stand together, its skips serve them all.
 
-        With output=composite, frame = m * new + (1 - m) * last context frame (Finn et al. 2016).
+        With output=composite a frame is, pixel by pixel, a mix of three (masks as in Finn et al.
+        2016): the last context frame retouched where it stands, for what stays; the same with
+        its pixels moved by a flow, for what is pushed and for ground that the arm uncovers; and
+        a new one, for the arm.
         """
-        out = self.decoder(g, skips)
-        if self.config.output == "direct":
+        out, flow = self.decoder(g, skips)
+        if flow is None:
             return jax.nn.sigmoid(out)
+        retouch, new, logits = jnp.split(out, (FRAME_CHANNELS, 2 * FRAME_CHANNELS), axis=-1)
         clips = last_context_frame.shape[0]
         still = jnp.repeat(last_context_frame, out.shape[0] // clips, axis=0)
-        mask = jax.nn.sigmoid(out[..., FRAME_CHANNELS:])
-        mask = _MIN_MASK + (1.0 - _MIN_MASK) * mask
-        frame = jax.nn.sigmoid(out[..., :FRAME_CHANNELS] + _logit(still))
-        return mask * frame + (1.0 - mask) * still
+        masks = jax.nn.softmax(jnp.pad(logits, ((0, 0), (0, 0), (0, 0), (1, 0))), axis=-1)
+        return (
+            masks[..., :1] * jax.nn.sigmoid(retouch + _logit(still))
+            + masks[..., 1:2] * jax.nn.sigmoid(new)
+            + masks[..., 2:] * warp(last_context_frame, flow)
+        )
 
     def __call__(
         self,

@@ -1,22 +1,30 @@
 """Representation g and skips to a frame: the encoder mirrored (Denton & Fergus 2018, B)."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, MergeSkip, activation
+
+_FLOW_STAGE = 3
+"""The stage at 1/4 size, where the flow is drawn."""
+_FLOW_SCALE = 4.0
+"""Pixels that an output of 1 moves by."""
 
 
 class Decoder(nn.Module):
     """Four stages at 1/8, 1/4, 1/2 and full size, each opened by the encoder's skip.
 
     One clip's skips serve all of its frames: `g` has a row for every frame, a clip's frames
-    together, and the skips have a row for every clip. The result is unbounded; `CVAE.decode`
-    makes frames of it.
+    together, and the skips have a row for every clip. The results are unbounded; `CVAE.decode`
+    makes frames of them.
+    `with_flow`: also a flow in pixels, drawn at 1/4 size and enlarged; otherwise None.
     """
 
     width: int
     out_channels: int
+    with_flow: bool
     dtype: jnp.dtype
 
     @nn.compact
@@ -24,7 +32,10 @@ class Decoder(nn.Module):
         self,
         g: Float[Array, "frames *representation"],
         skips: tuple[Float[Array, "clips _ _ _"], ...],
-    ) -> Float[Array, "frames height width out_channels"]:
+    ) -> tuple[
+        Float[Array, "frames height width out_channels"],
+        Float[Array, "frames height width 2"] | None,
+    ]:
         w = self.width
         height, width = skips[-1].shape[1:3]
         g = g.astype(self.dtype)
@@ -34,11 +45,19 @@ class Decoder(nn.Module):
         else:
             x = ConvBlock((8 * w,), self.dtype, name="stage5")(g)
         stages = ((8 * w, 8 * w, 4 * w), (4 * w, 4 * w, 2 * w), (2 * w, w), (w,))
+        head_init = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+        flow = None
         for stage, channels in zip((4, 3, 2, 1), stages, strict=True):
             upsample = x.shape[1] < skips[stage - 1].shape[1]
             merge = MergeSkip(channels[0], upsample, self.dtype, name=f"merge{stage}")
             x = merge(x, skips[stage - 1])
             x = ConvBlock(channels[1:], self.dtype, name=f"stage{stage}")(x)
-        small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-        head = nn.Conv(self.out_channels, (3, 3), kernel_init=small, dtype=self.dtype, name="head")
-        return head(x).astype(jnp.float32)
+            if self.with_flow and stage == _FLOW_STAGE:
+                flow = nn.Conv(2, (3, 3), kernel_init=head_init, dtype=self.dtype, name="flow")(x)
+        head = nn.Conv(
+            self.out_channels, (3, 3), kernel_init=head_init, dtype=self.dtype, name="head"
+        )
+        if flow is not None:
+            size = (*x.shape[:3], 2)
+            flow = jax.image.resize(_FLOW_SCALE * flow.astype(jnp.float32), size, "linear")
+        return head(x).astype(jnp.float32), flow

@@ -1,0 +1,66 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cvae_jax.config import ModelConfig
+from cvae_jax.models.cvae import CVAE
+
+CLIPS, FRAMES = 2, 3
+RETOUCH, NEW, SURE = 0.7, (-1.0, 0.0, 2.0), 30.0
+
+
+@pytest.fixture(scope="module")
+def still():
+    frame = jax.random.uniform(jax.random.key(0), (CLIPS, 16, 16, 3), minval=0.1, maxval=0.9)
+    return np.repeat(frame, FRAMES, axis=0)
+
+
+@pytest.fixture(scope="module")
+def decode(still):
+    """`decode(logits of the masks, flow)` of two clips with heads that give the same everywhere."""
+    model = CVAE(ModelConfig(width=4, g_dim=8, predictor="conv", output="composite"))
+    frame = jnp.asarray(still[::FRAMES])
+    arguments = jnp.zeros((CLIPS, 64)), jnp.zeros((CLIPS, model.config.window, 7))
+    params = jax.jit(model.init)(jax.random.key(1), frame, *arguments)["params"]
+
+    def decode(logits, flow):
+        heads = {"head": (*3 * [RETOUCH], *NEW, *logits), "flow": flow}
+        for name, bias in heads.items():
+            head = params["decoder"][name]
+            head["kernel"], head["bias"] = 0 * head["kernel"], jnp.array(bias)
+        return run(params)
+
+    @jax.jit
+    def run(params):
+        bound = model.bind({"params": params})
+        h, skips = bound.encode(frame)
+        return bound.decode(jnp.repeat(h, FRAMES, axis=0), skips, frame)
+
+    return decode
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-np.asarray(x)))
+
+
+def test_neither_mask_leaves_the_last_context_frame_retouched(decode, still):
+    expected = _sigmoid(RETOUCH + np.log(still / (1 - still)))
+    np.testing.assert_allclose(decode((-SURE, -SURE), (1.0, 1.0)), expected, atol=1e-5)
+
+
+def test_first_mask_picks_the_new_frame_which_knows_nothing_of_the_context(decode, still):
+    expected = np.broadcast_to(_sigmoid(NEW), still.shape)
+    np.testing.assert_allclose(decode((SURE, -SURE), (1.0, 1.0)), expected, atol=1e-5)
+
+
+def test_second_mask_picks_the_context_frame_moved_by_four_pixels_for_each_one(decode, still):
+    got = decode((-SURE, SURE), (0.5, -0.25))  # from 2 rows below and 1 column to the left
+    np.testing.assert_allclose(got[:, :-2, 1:], still[:, 2:, :-1], atol=1e-5)
+
+
+def test_equal_logits_mix_the_three_in_equal_parts(decode):
+    parts = [
+        decode(logits, (0.5, 0.0)) for logits in ((-SURE, -SURE), (SURE, -SURE), (-SURE, SURE))
+    ]
+    np.testing.assert_allclose(decode((0.0, 0.0), (0.5, 0.0)), sum(parts) / 3, atol=1e-5)
