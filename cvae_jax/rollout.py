@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.models.gaussian import sample
-from cvae_jax.types import Gaussian
+from cvae_jax.types import Conditions, Gaussian, Motion, Scene
 
 Params = Any
 
@@ -32,38 +32,40 @@ def align_conditions(
     action: Float[Array, "batch time action"],
     position: Float[Array, "batch time position"],
     condition: str,
-) -> Float[Array, "batch time condition"]:
-    """The condition c_t of every frame t, by the name of the protocol.
+) -> Conditions:
+    """What is known of the arm at every frame t, by the name of the protocol.
 
     `action[:, t]` leads from frame t to t + 1, so c_t holds action[:, t - 1] (zero for t = 0,
     which is never a target) and, with `action_position`, position[:, t].
     """
     if condition == "none":
-        return action[..., :0]
+        return Conditions(action[..., :0], action[..., :0])
     leading = jnp.pad(action[:, :-1], ((0, 0), (1, 0), (0, 0)))
+    path = jnp.cumsum(leading, axis=1)
     if condition == "action":
-        return leading
-    return jnp.concatenate([leading, position], axis=-1)
+        return Conditions(leading, path)
+    return Conditions(jnp.concatenate([leading, position], axis=-1), path)
 
 
 def teacher_forced(
     model: CVAE,
     params: Params,
     video: Float[Array, "batch time height width 3"],
-    conditions: Float[Array, "batch time condition"],
+    conditions: Conditions,
     noise: Float[Array, "batch target z_dim"],
 ) -> Rollout:
     """Every input frame is known, so every target is predicted at once, without a loop."""
     bound = model.bind({"params": params})
     batch, num_targets = noise.shape[:2]
-    h, skips, still, posterior = _observe(bound, video, conditions, noise)
+    h, scene, posterior = _observe(bound, video, conditions, noise)
     num_context = video.shape[1] - num_targets
     windows = _merge(_windows(h, num_context, num_targets, model.config.window, lowest=0))
-    steps = _merge(_condition_windows(conditions, num_targets, model.config.window))
+    steps = _merge(_condition_windows(conditions.step, num_targets, model.config.window))
     prior = bound.prior(windows, steps[:, -1])
     latent = _merge(sample(posterior, noise))
     g = bound.predict(windows, latent, steps)
-    frames = bound.decode(g, skips, still)
+    motion = jax.tree.map(_merge, _motion(conditions, num_targets))
+    frames = bound.decode(g, motion, scene)
     split = (batch, num_targets)
     return Rollout(
         frames.reshape(*split, *frames.shape[1:]),
@@ -76,7 +78,7 @@ def free_running(
     model: CVAE,
     params: Params,
     video: Float[Array, "batch time height width 3"],
-    conditions: Float[Array, "batch time condition"],
+    conditions: Conditions,
     noise: Float[Array, "batch target z_dim"],
     use_true: Bool[Array, "batch target"],
 ) -> Rollout:
@@ -88,19 +90,19 @@ def free_running(
     bound = model.bind({"params": params})
     num_targets = noise.shape[1]
     num_context = video.shape[1] - num_targets
-    h, skips, still, posterior = _observe(bound, video, conditions, noise)
+    h, scene, posterior = _observe(bound, video, conditions, noise)
     if model.config.last_frame_skip:  # the loop starts with those of the last context frame
-        skips = _clip_rows(skips, num_targets)
-        still = _clip_rows(still, num_targets)
+        scene = jax.tree.map(lambda x: x[::num_targets], scene)
     window = _windows(h, num_context, 1, model.config.window, lowest=0)[:, 0]
     truth = video if model.config.feedback == "frame" else h
     inputs = {
         "latent": sample(posterior, noise),
-        "conditions": _condition_windows(conditions, num_targets, model.config.window),
+        "conditions": _condition_windows(conditions.step, num_targets, model.config.window),
+        "motion": _motion(conditions, num_targets),
         "use_true": use_true,
         "truth": truth[:, num_context:],
     }
-    frames, prior = _loop(bound, window, skips, still, inputs, unroll=True)
+    frames, prior = _loop(bound, window, scene, inputs, unroll=True)
     return Rollout(frames, posterior, prior)
 
 
@@ -108,7 +110,7 @@ def generate(
     model: CVAE,
     params: Params,
     context: Float[Array, "batch context height width 3"],
-    conditions: Float[Array, "batch time condition"],
+    conditions: Conditions,
     noise: Float[Array, "batch sample target z_dim"],
 ) -> Float[Array, "batch sample target height width 3"]:
     """Predicts from the context frames and the conditions alone; latents come from the prior.
@@ -121,14 +123,15 @@ def generate(
     h, skips = bound.encode(_merge(context))
     h = h.reshape(batch, num_context, *h.shape[1:])
     skips = tuple(s.reshape(batch, num_context, *s.shape[1:])[:, -1] for s in skips)
-    still = context[:, -1]
-    repeat = lambda x: jnp.repeat(x, num_samples, axis=0)  # noqa: E731
+    scene = Scene(skips, context[:, -1], conditions.step[:, num_context - 1])
+    repeat = lambda tree: jax.tree.map(lambda x: jnp.repeat(x, num_samples, axis=0), tree)  # noqa: E731
     if model.config.last_frame_skip:  # from the first step on, the samples' skips differ
-        skips, still = jax.tree.map(repeat, (skips, still))
+        scene = repeat(scene)
     window = repeat(_windows(h, num_context, 1, model.config.window, lowest=0)[:, 0])
-    steps = _condition_windows(conditions, num_targets, model.config.window)
-    inputs = {"noise": _merge(noise), "conditions": repeat(steps)}
-    frames, _ = _loop(bound, window, skips, still, inputs, unroll=False)
+    steps = _condition_windows(conditions.step, num_targets, model.config.window)
+    inputs = {"conditions": steps, "motion": _motion(conditions, num_targets)}
+    inputs = {"noise": _merge(noise), **repeat(inputs)}
+    frames, _ = _loop(bound, window, scene, inputs, unroll=False)
     return frames.reshape(batch, num_samples, *frames.shape[1:])
 
 
@@ -139,23 +142,22 @@ def _observe(bound, video, conditions, noise):
     num_context = time - num_targets
     h, skips = bound.encode(_merge(video))
     h = h.reshape(batch, time, *h.shape[1:])
-    still = video[:, num_context - 1]
     skips = tuple(s.reshape(batch, time, *s.shape[1:]) for s in skips)
+    last = num_context - 1
+    scene = Scene(tuple(s[:, last] for s in skips), video[:, last], conditions.step[:, last])
     if bound.config.last_frame_skip:
-        skips = tuple(_merge(s[:, num_context - 1 : -1]) for s in skips)
-        still = jnp.repeat(still, num_targets, axis=0)
-    else:
-        skips = tuple(s[:, num_context - 1] for s in skips)
+        scene = jax.tree.map(lambda x: jnp.repeat(x, num_targets, axis=0), scene)
+        scene = scene._replace(skips=tuple(_merge(s[:, last:-1]) for s in skips))
     posterior = bound.posterior(
         _merge(h[:, num_context:]),
         _merge(h[:, num_context - 1 : -1]),
-        _merge(conditions[:, num_context:]),
+        _merge(conditions.step[:, num_context:]),
     )
     posterior = jax.tree.map(lambda x: x.reshape(batch, num_targets, -1), posterior)
-    return h, skips, still, posterior
+    return h, scene, posterior
 
 
-def _loop(bound, window, skips, still, inputs, *, unroll):
+def _loop(bound, window, scene, inputs, *, unroll):
     """Steps through the targets; `inputs` have (batch, target, ...), with `latent` or `noise`.
 
     With feedback=latent the loop holds the predictor alone and all frames are decoded after it.
@@ -165,27 +167,27 @@ def _loop(bound, window, skips, still, inputs, *, unroll):
     on_frames = config.feedback == "frame"
 
     def step(carry, now):
-        window, skips = carry
+        window, scene = carry
         prior = bound.prior(window, now["conditions"][:, -1])
         latent = now["latent"] if "latent" in now else sample(prior, now["noise"])
         g = bound.predict(window, latent, now["conditions"])
-        made = bound.decode(g, skips, still) if on_frames else g
+        made = bound.decode(g, now["motion"], scene) if on_frames else g
         entering = made
         if "use_true" in now:
             chosen = now["use_true"].reshape(-1, *[1] * (made.ndim - 1))
             entering = jnp.where(chosen, now["truth"], made)
         if on_frames:
             entering, latest = bound.encode(entering)
-            skips = latest if config.last_frame_skip else skips
+            scene = scene._replace(skips=latest) if config.last_frame_skip else scene
         window = jnp.concatenate([window[:, 1:], entering[:, None]], axis=1)
-        return (window, skips), (made, prior)
+        return (window, scene), (made, prior)
 
     time_first = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), inputs)
-    _, outputs = jax.lax.scan(step, (window, skips), time_first, unroll=on_frames and unroll)
+    _, outputs = jax.lax.scan(step, (window, scene), time_first, unroll=on_frames and unroll)
     made, prior = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), outputs)
     if on_frames:
         return made, prior
-    frames = bound.decode(_merge(made), skips, still)
+    frames = bound.decode(_merge(made), jax.tree.map(_merge, inputs["motion"]), scene)
     return frames.reshape(*made.shape[:2], *frames.shape[1:]), prior
 
 
@@ -202,11 +204,12 @@ def _condition_windows(conditions, num_targets, window):
     return _windows(conditions, first + 1, num_targets, window, lowest=1)
 
 
+def _motion(conditions, num_targets):
+    """How the arm stands at each target: c_t, and its path since the last context frame."""
+    start = conditions.path[:, -num_targets - 1, None]
+    return Motion(conditions.step[:, -num_targets:], conditions.path[:, -num_targets:] - start)
+
+
 def _merge(x):
     """(batch, time, ...) as (batch * time, ...)."""
     return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
-
-
-def _clip_rows(tree, num_targets):
-    """Of rows for every (clip, target), those of each clip's first target."""
-    return jax.tree.map(lambda x: x[::num_targets], tree)

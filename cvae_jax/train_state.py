@@ -47,9 +47,9 @@ def create(config: Config, action_dim: int, position_dim: int) -> TrainState:
     frame = jnp.zeros((1, FRAME_SIZE, FRAME_SIZE, FRAME_CHANNELS))
     latent = jnp.zeros((1, model.z_dim))
     conditions = jnp.zeros((1, model.window, dims[model.condition]))
-    params = jax.jit(CVAE(model).init)(jax.random.key(config.seed), frame, latent, conditions)[
-        "params"
-    ]
+    path = jnp.zeros((1, action_dim if model.condition != "none" else 0))
+    init = jax.jit(CVAE(model).init)
+    params = init(jax.random.key(config.seed), frame, latent, conditions, path)["params"]
     return TrainState(
         step=jnp.int32(0),
         params=params,

@@ -13,6 +13,39 @@ class Gaussian(NamedTuple):
     logvar: Float[Array, "*batch z_dim"]
 
 
+class Conditions(NamedTuple):
+    """What is known of the arm at every frame t.
+
+    step: c_t, what the condition's name says (`rollout.align_conditions`).
+    path: the sum of all actions up to frame t, from which follows how far and how much the arm
+        has turned since any earlier frame; no columns where c_t has none.
+    """
+
+    step: Float[Array, "batch time condition"]
+    path: Float[Array, "batch time action"]
+
+
+class Motion(NamedTuple):
+    """How the arm stands at a frame that is to be drawn.
+
+    step: c_t. path: the sum of the actions since the scene's frame.
+    """
+
+    step: Float[Array, "*batch condition"]
+    path: Float[Array, "*batch action"]
+
+
+class Scene(NamedTuple):
+    """The last context frame, which predictions are drawn upon.
+
+    skips: the encoder's stage outputs, largest first. frame: itself. condition: its c.
+    """
+
+    skips: tuple[Float[Array, "clips _ _ _"], ...]
+    frame: Float[Array, "clips height width 3"]
+    condition: Float[Array, "clips condition"]
+
+
 def to_unit_range(video: UInt8[Array, "..."]) -> Float[Array, "..."]:
     """uint8 0..255 as float32 in [0, 1]; the only place where frames are scaled."""
     return video.astype(jnp.float32) / 255.0

@@ -17,7 +17,7 @@ def clip(request):
 
 def _conditions(clip, condition="action_position"):
     action, position = jnp.asarray(clip.action)[None], jnp.asarray(clip.position)[None]
-    return np.asarray(rollout.align_conditions(action, position, condition)[0])
+    return np.asarray(rollout.align_conditions(action, position, condition).step[0])
 
 
 def test_condition_holds_the_action_that_leads_to_the_position_beside_it(clip):

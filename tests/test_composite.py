@@ -5,9 +5,11 @@ import pytest
 
 from cvae_jax.config import ModelConfig
 from cvae_jax.models.cvae import CVAE
+from cvae_jax.types import Motion, Scene
 
 CLIPS, FRAMES = 2, 3
 RETOUCH, NEW, SURE = 0.7, (-1.0, 0.0, 2.0), 30.0
+NOTHING = jnp.zeros((CLIPS, 0))
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +23,8 @@ def decode(still):
     """`decode(logits of the masks, flow)` of two clips with heads that give the same everywhere."""
     model = CVAE(ModelConfig(width=4, g_dim=8, predictor="conv", output="composite"))
     frame = jnp.asarray(still[::FRAMES])
-    arguments = jnp.zeros((CLIPS, 64)), jnp.zeros((CLIPS, model.config.window, 7))
-    params = jax.jit(model.init)(jax.random.key(1), frame, *arguments)["params"]
+    arguments = jnp.zeros((CLIPS, 64)), jnp.zeros((CLIPS, model.config.window, 0))
+    params = jax.jit(model.init)(jax.random.key(1), frame, *arguments, NOTHING)["params"]
 
     def decode(logits, flow):
         heads = {"head": (*3 * [RETOUCH], *NEW, *logits), "flow": flow}
@@ -35,7 +37,9 @@ def decode(still):
     def run(params):
         bound = model.bind({"params": params})
         h, skips = bound.encode(frame)
-        return bound.decode(jnp.repeat(h, FRAMES, axis=0), skips, frame)
+        rows = jnp.zeros((CLIPS * FRAMES, 0))
+        scene = Scene(skips, frame, NOTHING)
+        return bound.decode(jnp.repeat(h, FRAMES, axis=0), Motion(rows, rows), scene)
 
     return decode
 

@@ -10,6 +10,7 @@ from cvae_jax import rollout
 from cvae_jax.config import ModelConfig
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.models.gaussian import sample
+from cvae_jax.types import Motion, Scene
 
 BATCH, CONTEXT, TARGETS, SIZE = 2, 2, 3, 16
 TIME = CONTEXT + TARGETS
@@ -26,6 +27,7 @@ VARIANTS = {
         "output": "composite",
         "condition": "none",
     },
+    "vector, latent, composite, condition action": {"output": "composite", "condition": "action"},
     "map, frame, composite, learned prior": {
         "predictor": "conv",
         "output": "composite",
@@ -37,10 +39,11 @@ VARIANTS = {
 _jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def _random_parameter(rng, name, shape):
-    """Like a trained one: nothing zero, activations at scale. NumPy needs no compilation."""
+def _random_parameter(rng, layer, name, shape):
+    """Like a trained one: nothing zero, activations at scale, the sprite inside the frame."""
     noise = rng.normal(size=shape) / np.sqrt(max(np.prod(shape[:-1]), 10))
-    return jnp.asarray(noise + (name == "gain"), jnp.float32)
+    scale = 0.02 if layer == "place" else 1.0
+    return jnp.asarray(scale * noise + (name == "gain"), jnp.float32)
 
 
 class Setting:
@@ -55,13 +58,15 @@ class Setting:
         position = jax.random.normal(keys[2], (BATCH, TIME, 3))
         self.conditions = rollout.align_conditions(action, position, self.config.condition)
         self.noise = jax.random.normal(keys[3], (BATCH, TARGETS, self.config.z_dim))
-        windows = jnp.stack([self.conditions[:, 0]] * self.config.window, axis=1)
+        step, path = (x[:, 0] for x in self.conditions)
+        windows = jnp.stack([step] * self.config.window, axis=1)
         shapes = jax.eval_shape(
-            self.model.init, keys[4], self.video[:, 0], self.noise[:, 0], windows
+            self.model.init, keys[4], self.video[:, 0], self.noise[:, 0], windows, path
         )["params"]
         rng = np.random.default_rng(0)
         self.params = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: _random_parameter(rng, path[-1].key, leaf.shape), shapes
+            lambda path, leaf: _random_parameter(rng, path[-2].key, path[-1].key, leaf.shape),
+            shapes,
         )
 
     @functools.cached_property
@@ -168,7 +173,7 @@ def test_mask_replaces_the_frames_that_it_names_and_no_others(setting):
 @pytest.mark.parametrize("way", ["parallel", "own frames", "generate"])
 def test_each_way_equals_a_plain_loop_of_single_steps(setting, way):
     config, (encode, posterior, prior, predict, decode) = setting.config, setting.steps
-    video, conditions, noise = setting.video, setting.conditions, setting.noise
+    video, noise, (conditions, path) = setting.video, setting.noise, setting.conditions
     h = [encode(video[:, t]) for t in range(TIME)]
     memory = [h[t][0] for t in range(CONTEXT)]
     skips, frames = h[CONTEXT - 1][1], []
@@ -182,7 +187,9 @@ def test_each_way_equals_a_plain_loop_of_single_steps(setting, way):
             gaussian = posterior(h[t][0], h[t - 1][0], conditions[:, t])
         latent = sample(gaussian, noise[:, t - CONTEXT])
         g = predict(window, latent, jnp.stack([conditions[:, s] for s in steps], axis=1))
-        frames.append(decode(g, skips, video[:, CONTEXT - 1]))
+        last = CONTEXT - 1
+        motion = Motion(conditions[:, t], path[:, t] - path[:, last])
+        frames.append(decode(g, motion, Scene(skips, video[:, last], conditions[:, last])))
         if way == "parallel" or config.feedback == "frame":
             entering, latest = encode(video[:, t] if way == "parallel" else frames[-1])
             skips = latest if config.last_frame_skip else skips
@@ -235,16 +242,19 @@ def test_prediction_depends_on_the_condition_of_its_frame_and_on_no_later_one(se
         pytest.skip("there is none")
     _, (_, _, conditions) = setting.results(setting.params, way)
     time = CONTEXT + target
-    assert np.abs(conditions[target][:, time + 1 :]).sum() == 0.0
-    assert np.abs(conditions[target][:, time]).max() > 0.0
+    for condition in conditions if setting.config.output == "composite" else conditions[:1]:
+        assert np.abs(condition[target][:, time + 1 :]).sum() == 0.0
+        assert np.abs(condition[target][:, time]).max() > 0.0
 
 
 def test_condition_of_a_frame_is_the_action_into_it_and_the_position_at_it():
     action = jnp.arange(1.0, 6.0).reshape(1, 5, 1)
     position = 10 * jnp.arange(5.0).reshape(1, 5, 1)
     both = rollout.align_conditions(action, position, "action_position")
-    np.testing.assert_array_equal(both[0], [[0, 0], [1, 10], [2, 20], [3, 30], [4, 40]])
-    np.testing.assert_array_equal(
-        rollout.align_conditions(action, position, "action")[0], [[0], [1], [2], [3], [4]]
-    )
-    assert rollout.align_conditions(action, position, "none").shape == (1, 5, 0)
+    np.testing.assert_array_equal(both.step[0], [[0, 0], [1, 10], [2, 20], [3, 30], [4, 40]])
+    np.testing.assert_array_equal(both.path[0], [[0], [1], [3], [6], [10]])
+    alone = rollout.align_conditions(action, position, "action")
+    np.testing.assert_array_equal(alone.step[0], [[0], [1], [2], [3], [4]])
+    np.testing.assert_array_equal(alone.path, both.path)
+    none = rollout.align_conditions(action, position, "none")
+    assert none.step.shape == none.path.shape == (1, 5, 0)

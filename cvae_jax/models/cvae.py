@@ -10,8 +10,9 @@ from cvae_jax.models.decoder import Decoder
 from cvae_jax.models.encoder import Encoder
 from cvae_jax.models.gaussian import GaussianHead
 from cvae_jax.models.predictor import Predictor
+from cvae_jax.models.sprite import Sprite
 from cvae_jax.models.warp import warp
-from cvae_jax.types import Gaussian
+from cvae_jax.types import Gaussian, Motion, Scene
 
 FRAME_CHANNELS = 3
 _COMPOSITE_CHANNELS = 2 * FRAME_CHANNELS + 2
@@ -38,6 +39,8 @@ class CVAE(nn.Module):
         composite = config.output == "composite"
         channels = _COMPOSITE_CHANNELS if composite else FRAME_CHANNELS
         self.decoder = Decoder(config.width, channels, composite, dtype)
+        if composite:
+            self.sprite = Sprite(4 * config.predictor_width, channels, dtype)
         self.posterior_head = GaussianHead(config.z_dim, config.predictor_width, dtype)
         self.predictor = Predictor(config.predictor_width, config.predictor_depth, dtype)
         if config.prior == "learned":
@@ -79,38 +82,47 @@ class CVAE(nn.Module):
     def decode(
         self,
         g: Float[Array, "frames *representation"],
-        skips: tuple[Float[Array, "clips _ _ _"], ...],
-        last_context_frame: Float[Array, "clips height width 3"],
+        motion: Motion,
+        scene: Scene,
     ) -> Float[Array, "frames height width 3"]:
         """The frames of `g` in [0, 1]; a clip's frames stand together, its skips serve them all.
 
         With output=composite a frame is, pixel by pixel, a mix of three (masks as in Finn et al.
         2016): the last context frame retouched where it stands, for what stays; the same with
         its pixels moved by a flow, for what is pushed and for ground that the arm uncovers; and
-        a new one, for the arm.
+        a new one, for the arm. What follows the arm is added to these by a sprite (sprite.py),
+        which also lays pixels carried from the last context frame over them.
         """
-        out, flow = self.decoder(g, skips)
+        out, flow = self.decoder(g, scene.skips)
         if flow is None:
             return jax.nn.sigmoid(out)
+        still = jnp.repeat(scene.frame, len(out) // len(scene.frame), axis=0)
+        has_arm = motion.step.shape[-1] > 0  # condition=none says nothing of one
+        if has_arm:
+            drawn, carried, carried_mask = self.sprite(g, motion, scene)
+            out = out + drawn
         retouch, new, logits = jnp.split(out, (FRAME_CHANNELS, 2 * FRAME_CHANNELS), axis=-1)
-        clips = last_context_frame.shape[0]
-        still = jnp.repeat(last_context_frame, out.shape[0] // clips, axis=0)
         masks = jax.nn.softmax(jnp.pad(logits, ((0, 0), (0, 0), (0, 0), (1, 0))), axis=-1)
-        return (
+        frame = (
             masks[..., :1] * jax.nn.sigmoid(retouch + _logit(still))
             + masks[..., 1:2] * jax.nn.sigmoid(new)
-            + masks[..., 2:] * warp(last_context_frame, flow)
+            + masks[..., 2:] * warp(scene.frame, flow)
         )
+        return (1.0 - carried_mask) * frame + carried if has_arm else frame
 
     def __call__(
         self,
         frame: Float[Array, "batch height width 3"],
         latent: Float[Array, "batch z_dim"],
         conditions: Float[Array, "batch window condition"],
+        path: Float[Array, "batch action"],
     ) -> Float[Array, "batch height width 3"]:
         """The next frame after a window of equal frames; touches every parameter, for `init`."""
         h, skips = self.encode(frame)
         window = jnp.stack([h] * self.config.window, axis=1)
         self.posterior(h, h, conditions[:, -1])
         self.prior(window, conditions[:, -1])
-        return self.decode(self.predict(window, latent, conditions), skips, frame)
+        g = self.predict(window, latent, conditions)
+        return self.decode(
+            g, Motion(conditions[:, -1], path), Scene(skips, frame, conditions[:, -1])
+        )

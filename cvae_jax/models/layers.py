@@ -18,6 +18,18 @@ def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return nn.leaky_relu(x, 0.2)
 
 
+def with_waves(
+    x: Float[Array, "*batch features"], frequencies: tuple[float, ...]
+) -> Float[Array, "*batch features_and_waves"]:
+    """`x` with its sines and cosines at each frequency, in radians per unit of x.
+
+    What is drawn turns on small differences of what is known of the arm, and networks learn such
+    dependence several times faster from waves (Tancik et al. 2020, section 5).
+    """
+    waves = [wave(frequency * x) for frequency in frequencies for wave in (jnp.sin, jnp.cos)]
+    return jnp.concatenate([x, *waves], axis=-1)
+
+
 def normalized(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
     """`x` with mean 0 and variance 1 over its channels, in float32 (Ba et al. 2016).
 

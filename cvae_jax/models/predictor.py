@@ -6,7 +6,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import KERNEL_INIT, MatrixConv3x3, activation, normalized
+from cvae_jax.models.layers import (
+    KERNEL_INIT,
+    MatrixConv3x3,
+    activation,
+    normalized,
+    with_waves,
+)
 
 _FREQUENCIES = (1.5, 3.0)
 """Radians per standard deviation of a condition."""
@@ -54,9 +60,7 @@ class Predictor(nn.Module):
     def _given(self, latent, conditions):
         """Conditions and latent in one vector, (batch, 4 * width).
 
-        Where the arm is drawn turns on small differences of its position, so conditions come
-        with their sines and cosines (Tancik et al. 2020, section 5): without them the predicted
-        arm stays blurred several times longer.
+        Without waves of the conditions the predicted arm stays blurred several times longer.
 
         The latent starts without weight: its noise would drown the conditions before the
         posterior has something to say, and training was seen to stay at ignoring both.
@@ -66,9 +70,7 @@ class Predictor(nn.Module):
         zeros = nn.initializers.zeros
         x = nn.Dense(width, kernel_init=zeros, dtype=self.dtype, name="latent")(latent)
         if flat.shape[1]:  # condition=none has no columns
-            angles = [frequency * flat for frequency in _FREQUENCIES]
-            waves = [wave(angle) for angle in angles for wave in (jnp.sin, jnp.cos)]
-            features = jnp.concatenate([flat, *waves], axis=-1)
+            features = with_waves(flat, _FREQUENCIES)
             dense = nn.Dense(width, kernel_init=KERNEL_INIT, dtype=self.dtype, name="conditions")
             x = x + dense(features)
         return activation(x)
