@@ -35,7 +35,7 @@ def parse(record: bytes, cameras: Sequence[str], video_window: slice = slice(Non
     length = len(files[0])
     if length == 0:
         raise ValueError(f"no frames of {cameras[0]}")
-    views = [np.stack([png.decode(file) for file in frames[video_window]]) for frames in files]
+    views = [png.decode_all(frames[video_window]) for frames in files]
     action = np.array(feature["action"].float_list.value, np.float32)
     position = np.array(feature["endeffector_pos"].float_list.value, np.float32)
     return Clip(np.concatenate(views), action.reshape(length, -1), position.reshape(length, -1))
