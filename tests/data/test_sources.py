@@ -205,7 +205,7 @@ def _start_preparing(config, begun):
 def test_a_second_preparation_in_the_same_folder_is_refused(tiny_data_dir, tmp_path):
     config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
     full = dataclasses.replace(config, source="simulated_push")
-    first = _start_preparing(full, lambda: list(tmp_path.rglob("*.incomplete*")))
+    first = _start_preparing(full, lambda: list(tmp_path.rglob("*incomplete*")))
     try:
         with pytest.raises(UserError, match=r"another process is at work.*--config\.data\.dir"):
             preparation.prepare(config)
