@@ -25,6 +25,9 @@ _ERRORS = (
 )
 """What Pillow may raise on a damaged file, other than ValueError."""
 
+MAX_SIDE, MAX_BYTES = 8192, 2**26
+"""Of a frame that is decoded: far beyond any camera, and small enough for any machine."""
+
 _BLOCK = 65535
 """The most that one stored block of zlib's format holds."""
 _START, _END = 48, 20
@@ -55,15 +58,29 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
+class TooLarge(ValueError):  # noqa: N818
+    """A frame would fill the memory if it were decoded."""
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises TooLarge for a frame that is not to be decoded."""
+    if max(width, height) > MAX_SIDE or 3 * width * height > MAX_BYTES:
+        raise TooLarge(
+            f"{width}x{height} pixels large, more than {MAX_SIDE} on a side or "
+            f"{MAX_BYTES // 2**20} MiB a frame"
+        )
+
+
 def decode(data: bytes, formats: tuple[str, ...] = ("PNG",)) -> UInt8[np.ndarray, "height width 3"]:
     """The frame in a PNG file.
 
     Raises:
-        ValueError: the bytes are no whole PNG file, or grey of more than 8 bits (of colours of 16
-            bits, Pillow takes the upper 8).
+        ValueError: the bytes are no whole PNG file, too large a frame, or grey of more than 8 bits
+            (of colours of 16 bits, Pillow takes the upper 8).
     """
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
+            check_size(*image.size)
             if image.mode.startswith("I"):  # Pillow would cut the values off at 255
                 raise ValueError("a PNG file of 16 bits, where 8 are needed")
             return np.asarray(image.convert("RGB"))
