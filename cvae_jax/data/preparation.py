@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from cvae_jax.data.clip import Clip
 
 
+INSTALL_TENSORFLOW = "pip install 'tensorflow>=2.20,<3'"
+"""What TFDS needs to prepare a data set itself, in a release that knows every Python we run on."""
+
+
 def prepare(config: DataSettings) -> None:
     """Makes the data set ready for reading; only says so if it is already.
 
@@ -73,8 +77,8 @@ def _is_prepared(config: DataSettings, folder: pathlib.Path) -> bool:
 def _needs_tensorflow(name: str, why: object) -> UserError:
     own = ", or name what you have in --config.data.path" if sources.SOURCES[name].reader else ""
     return UserError(
-        f"{name}: to prepare it TFDS needs TensorFlow ({why}); pip install tensorflow, prepare, "
-        f"and remove it again if you like: training does not need it{own}"
+        f"{name}: to prepare it TFDS needs TensorFlow ({why}); {INSTALL_TENSORFLOW}, prepare, and "
+        f"remove it again if you like: training does not need it{own}"
     )
 
 

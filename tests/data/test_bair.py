@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -190,6 +191,11 @@ def test_without_tensorflow_nothing_is_downloaded(tmp_path):
     with pytest.raises(UserError, match=r"needs TensorFlow.*pip install.*config\.data\.path"):
         preparation.prepare(_data(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_readme_installs_the_tensorflow_that_the_message_names():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert re.findall(r"^pip install .*", readme, re.MULTILINE) == [preparation.INSTALL_TENSORFLOW]
 
 
 def test_data_prepared_as_tfrecord_are_recognised(originals, tmp_path, small_splits):
