@@ -5,7 +5,7 @@
     python main.py --mode=evaluate --workdir=runs/bair
 
 TAR_OR_FOLDER is the original bair_robot_pushing_dataset_v0.tar, or softmotion30_44k unpacked from
-it. Without it TFDS downloads 30 GB, and needs TensorFlow (pip install tensorflow) for this step.
+it. Without it TFDS downloads 30 GB, and needs TensorFlow for this step (README says which).
 --config.data.source=bair_test_256 prepares the test split alone (190 MB), to evaluate a run.
 
 Batch 12, 2 + 10 frames, z 64, g 128, beta 1e-4, Adam at 2e-3, 300 epochs of 600 steps; the ratio

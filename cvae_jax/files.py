@@ -1,9 +1,12 @@
-"""Write files so that a reader, or a run that is killed, never meets half of one."""
+"""Write files so that no reader, killed run or second process ever meets half of one."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import math
 import os
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +41,36 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def lock(folder: Path, remedy: str) -> Iterator[None]:
+    """Keeps other processes that ask for the same lock out of `folder` until the block ends.
+
+    The kernel lets go when the process dies, however it dies, so the file `.lock` that stays
+    behind means nothing by itself. A file system without locks is only warned of.
+
+    Args:
+        folder: made if it is missing.
+        remedy: what a user whose command is refused may do, but for waiting.
+
+    Raises:
+        UserError: another process holds it.
+        OSError: the disk refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: another process is at work there; wait for its end, or {remedy}"
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            print(f"{folder}: has no locks; see that nothing else works there", file=sys.stderr)
+        yield
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

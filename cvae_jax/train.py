@@ -1,5 +1,6 @@
 """The training loop: a plan that reads from top to bottom."""
 
+import contextlib
 import itertools
 import time
 from pathlib import Path
@@ -12,9 +13,11 @@ from cvae_jax import evaluate, parallel, run_folder, schedules, train_state
 from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.config import Config, EvalConfig
 from cvae_jax.data import pipeline
+from cvae_jax.data.clip_source import ClipSource
 from cvae_jax.data.sources import open_split
 from cvae_jax.data.statistics import Statistics
 from cvae_jax.errors import UserError
+from cvae_jax.files import lock
 from cvae_jax.logs import MetricsLog, Progress
 from cvae_jax.train_step import draw_teacher_forcing, make_train_step
 
@@ -26,12 +29,21 @@ def run(workdir: Path, config: Config) -> train_state.TrainState:
     """Trains in `workdir`, from its latest checkpoint if it has one, and returns the last state.
 
     Raises:
-      UserError: the workdir holds another run, the data is missing, or training diverges.
+      UserError: the workdir holds another run or is another process's now, the data is missing,
+        or training diverges.
     """
     parallel.check_batch_size(config.train.batch_size)
     source = open_split(config.data, "train")
     _check_condition(config, source.statistics)
     validation = open_split(config.data, "validation")
+    first = jax.process_index() == 0  # the processes of one run share its workdir
+    with lock(workdir, "choose another --workdir") if first else contextlib.nullcontext():
+        return _train(workdir, config, source, validation)
+
+
+def _train(
+    workdir: Path, config: Config, source: ClipSource, validation: ClipSource
+) -> train_state.TrainState:
     run_info = run_folder.claim(workdir, config, source.statistics)
     scale = run_folder.statistics_of(run_info)
     source, validation = source.scaled_by(scale), validation.scaled_by(scale)

@@ -1,5 +1,7 @@
 """Writing is all or nothing, and JSON comes back as it went in."""
 
+import errno
+import fcntl
 import json
 import math
 import os
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvae_jax.errors import UserError
-from cvae_jax.files import atomic_path, plain, read_json, write_atomically, write_json
+from cvae_jax.files import atomic_path, lock, plain, read_json, write_atomically, write_json
 
 
 def test_writes_text_and_bytes_into_new_folders(tmp_path: Path) -> None:
@@ -73,6 +75,42 @@ def test_a_killed_writer_leaves_whole_files_only(tmp_path: Path) -> None:
     value = read_json(path)
     assert len(value) == 50_000
     assert len(set(value)) == 1
+
+
+HOLDS = """
+import pathlib, sys, time
+from cvae_jax.files import lock
+with lock(pathlib.Path(sys.argv[1]), "go elsewhere"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_keeps_another_process_out_until_its_holder_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    command = [sys.executable, "-c", HOLDS, str(folder)]
+    holder = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        refusal = rf"{folder}: another process is at work there; wait for its end, or go elsewhere"
+        with pytest.raises(UserError, match=refusal), lock(folder, "go elsewhere"):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    for _ in range(2):
+        with lock(folder, "go elsewhere"):
+            pass
+
+
+def test_a_disk_without_locks_is_warned_of(tmp_path: Path, monkeypatch, capsys) -> None:
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with lock(tmp_path, "go elsewhere"):
+        assert "has no locks" in capsys.readouterr().err
 
 
 @given(

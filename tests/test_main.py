@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from cvae_jax import evaluate, run_folder, validation
+from cvae_jax import evaluate, files, run_folder, validation
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "--config=configs/tiny.py"
@@ -325,6 +326,32 @@ def test_data_of_another_fingerprint_are_refused(trained, tiny_data_dir, tmp_pat
     for arguments in (["--mode=train", TINY], ["--mode=evaluate"], ["--mode=sample"]):
         message = _refused(*arguments, f"--workdir={trained}", other)
         assert f"{other}: holds data 000000000000" in message
+
+
+def test_a_second_training_in_the_same_workdir_is_refused(data, tmp_path):
+    workdir = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "main.py"), "--mode=train", TINY, data]
+    command += [f"--workdir={workdir}", "--config.train.num_steps=1000000"]
+    first = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (workdir / "config.json").exists():
+            assert time.monotonic() < deadline
+            assert first.poll() is None
+            time.sleep(0.1)
+        told = _refused("--mode=train", TINY, data, f"--workdir={workdir}")
+        assert told == (
+            f"error: {workdir}: another process is at work there; wait for its end, or choose "
+            "another --workdir\n"
+        )
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.wait()
+    with files.lock(workdir, ""):
+        assert run_folder.load(workdir)["config"]["train"]["num_steps"] == 1_000_000
 
 
 def test_places_that_cannot_be_written_are_named(trained, data, tmp_path):

@@ -98,14 +98,14 @@ def _clips(file: File) -> Iterator[ClipRef]:
     try:
         with open(file.path, "rb") as stream:
             for place in tfrecords.places(stream, file.start, file.stop):
-                yield ClipRef(f"{file.name}_{number}", _Key(file, place))
+                yield ClipRef(f"{file.name}_{number}", _Key(file, place), (file.path,))
                 number += 1
     except (tfrecords.DamagedFile, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         first_last = re.search(r"traj_(\d{1,6})_to_(\d{1,6})\.", file.name)
         count = int(first_last[2]) - int(first_last[1]) + 1 if first_last else 0
         for lost in range(number, max(count, number + 1)):
-            yield ClipRef(f"{file.name}_{lost}", _Key(file, None, reason))
+            yield ClipRef(f"{file.name}_{lost}", _Key(file, None, reason), (file.path,))
 
 
 def parse(record: bytes) -> RawClip:

@@ -35,10 +35,11 @@ def parse(record: bytes, cameras: Sequence[str], video_window: slice = slice(Non
     length = len(files[0])
     if length == 0:
         raise ValueError(f"no frames of {cameras[0]}")
-    views = [np.stack([png.decode(file) for file in frames[video_window]]) for frames in files]
+    views = [png.decode_all(frames[video_window]) for frames in files]
+    video = views[0] if len(views) == 1 else np.concatenate(views)
     action = np.array(feature["action"].float_list.value, np.float32)
     position = np.array(feature["endeffector_pos"].float_list.value, np.float32)
-    return Clip(np.concatenate(views), action.reshape(length, -1), position.reshape(length, -1))
+    return Clip(video, action.reshape(length, -1), position.reshape(length, -1))
 
 
 @runtime_checkable
@@ -54,6 +55,7 @@ class ClipSource:
     """One split of a prepared data set, seen by one camera.
 
     Attributes:
+        records: the clips as they are stored.
         split: the split's name.
         statistics: of the whole data set.
         scale: the statistics that batches are normalised with; those of the run where a model
@@ -70,14 +72,14 @@ class ClipSource:
         statistics: Statistics,
         folder: pathlib.Path,
     ):
-        self._records = records
+        self.records = records
         self._camera = camera
         self.split = split
         self.statistics = self.scale = statistics
         self.folder = folder
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
     def scaled_by(self, statistics: Statistics) -> ClipSource:
         """The same clips, normalised with the statistics of a run."""
@@ -100,7 +102,7 @@ class ClipSource:
             raise IndexError(f"frames {start} to {stop - 1} of {length}")
         window = slice(start, stop)
         try:
-            clip = parse(self._records[clip_id], [self._camera], window)
+            clip = parse(self.records[clip_id], [self._camera], window)
             if (len(clip.action), len(clip.video)) != (length, stop - start):
                 raise ValueError(f"{len(clip.action)} frames instead of {length}")
         except READ_ERRORS as error:

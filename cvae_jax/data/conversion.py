@@ -11,7 +11,6 @@ import hashlib
 import json
 import pathlib
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 import tqdm
 
 from cvae_jax.data import tfds_format
+from cvae_jax.data.bad_clips import BadClips
 from cvae_jax.data.readers import BadClip, ClipReader, ClipRef
 from cvae_jax.errors import UserError
 from cvae_jax.files import atomic_path, write_json
@@ -26,8 +26,6 @@ from cvae_jax.files import atomic_path, write_json
 PROGRESS_FILE = "conversion.json"
 MAX_CLIPS_PER_SHARD = 256
 MIN_SHARDS = 8
-MAX_BAD_FRACTION = 0.01
-_NUM_NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +35,12 @@ class _Shard:
     split: str
     path: pathlib.Path
     refs: Sequence[ClipRef]
+
+    def input(self) -> str:
+        """A hash of names, sizes and times of the files that its clips are read from."""
+        paths = dict.fromkeys(path for ref in self.refs for path in ref.files)
+        states = [_states(path) for path in paths]
+        return hashlib.sha256(json.dumps(states).encode()).hexdigest()
 
 
 def convert(
@@ -67,7 +71,7 @@ def convert(
     shards = list(_shards(incomplete, name, splits))
     _remove_others(incomplete, progress, shards)
     print(f"found {reader.describe()}")
-    bad = _Bad(sum(map(len, splits.values())), strict, made_from)
+    bad = BadClips(sum(map(len, splits.values())), strict, _flag(made_from))
     with tqdm.tqdm(total=bad.num_clips, desc=f"converting {name}", unit=" clips") as bar:
         for shard in shards:
             if shard.path.name not in progress["shards"]:
@@ -89,7 +93,7 @@ def convert(
     notes = progress["shards"].values()
     for what in ("action", "position"):
         print(f"{what}: {_ranges([note[what] for note in notes if note['num_clips']])}")
-    bad.summarise(folder)
+    bad.summarise(folder / PROGRESS_FILE)
 
 
 def _check_names(splits: Mapping[str, Sequence[ClipRef]], made_from: Mapping[str, Any]) -> None:
@@ -117,6 +121,16 @@ def _digest(reader: ClipReader, splits: Mapping[str, Sequence[ClipRef]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _states(path: pathlib.Path) -> list[tuple[str, int, int]]:
+    """Of a file, or of each in a folder; none where it cannot be seen, which reading will tell."""
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [(file.name, file.stat()) for file in files]
+    except OSError:
+        return []
+    return [(name, state.st_size, state.st_mtime_ns) for name, state in found]
+
+
 def _load_progress(folder: pathlib.Path, made_from: Mapping[str, Any], digest: str) -> dict:
     """What an earlier call with the same input finished. A shard with bad clips is done again."""
     fresh = {"made_from": dict(made_from), "input": digest, "shards": {}}
@@ -142,60 +156,25 @@ def _shards(
 
 
 def _remove_others(folder: pathlib.Path, progress: dict, shards: Sequence[_Shard]) -> None:
-    """Removes what a killed call left half done, and notes of shards that are not there."""
-    there = {shard.path.name for shard in shards if shard.path.exists()}
-    progress["shards"] = {n: shard for n, shard in progress["shards"].items() if n in there}
+    """Removes what a killed call left half done or made of files that have changed since."""
+    noted = progress["shards"]
+    progress["shards"] = {
+        shard.path.name: noted[shard.path.name]
+        for shard in shards
+        if shard.path.name in noted
+        and shard.path.exists()
+        and noted[shard.path.name].get("input") == shard.input()
+    }
     for path in folder.iterdir():
         if path.name not in progress["shards"] and path.name != PROGRESS_FILE:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-class _Bad:
-    """The bad clips so far, and when they are too many."""
-
-    def __init__(self, num_clips: int, strict: bool, made_from: Mapping[str, Any]):
-        self.num_clips = num_clips
-        self._limit = 0 if strict else num_clips * MAX_BAD_FRACTION
-        self._strict = strict
-        self._where = _flag(made_from)
-        self._found: list[str] = []
-
-    def add(self, what: str, reason: str) -> None:
-        """Counts a clip.
-
-        Raises:
-            UserError: that was one too many.
-        """
-        self._found.append(f"{what} ({reason})")
-        tqdm.tqdm.write(f"skipped: {self._found[-1]}", file=sys.stderr)
-        if len(self._found) > self._limit:
-            rule = (
-                "none may be with --config.data.strict=True"
-                if self._strict
-                else f"more than {MAX_BAD_FRACTION:.0%} of {self.num_clips} clips"
-            )
-            raise UserError(
-                f"{self._where}: {len(self._found)} bad clip(s), {rule}: {self._named()}; repair "
-                "or remove them, then run the same command again"
-            )
-
-    def summarise(self, folder: pathlib.Path) -> None:
-        """Says how many clips were skipped, if any were."""
-        if self._found:
-            print(
-                f"{len(self._found)} of {self.num_clips} clips were bad and skipped: "
-                f"{self._named()}; all of them stand in {folder / PROGRESS_FILE}"
-            )
-
-    def _named(self) -> str:
-        more = len(self._found) - _NUM_NAMED
-        return ", ".join(self._found[:_NUM_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _write(shard: _Shard, reader: ClipReader, bad: _Bad, bar: tqdm.tqdm) -> dict[str, Any]:
+def _write(shard: _Shard, reader: ClipReader, bad: BadClips, bar: tqdm.tqdm) -> dict[str, Any]:
     """Writes a shard; what is to be noted of it."""
     skipped: dict[str, str] = {}
     sizes: list[int] = []
+    made_of = shard.input()  # before reading: what changes meanwhile is read again
     seen: dict[str, list[np.ndarray]] = {"action": [], "position": []}
 
     def records() -> Iterator[bytes]:
@@ -216,7 +195,8 @@ def _write(shard: _Shard, reader: ClipReader, bad: _Bad, bar: tqdm.tqdm) -> dict
     with atomic_path(shard.path) as temporary:
         tfds_format.write_shard(temporary, records())
     extremes = {what: _extremes(rows).tolist() for what, rows in seen.items() if rows}
-    return {"num_clips": len(sizes), "num_bytes": sum(sizes), "bad": skipped, **extremes}
+    note = {"num_clips": len(sizes), "num_bytes": sum(sizes), "bad": skipped, "input": made_of}
+    return note | extremes
 
 
 def _extremes(rows: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from cvae_jax.data.readers import BadClip, ClipRef, DataSettings, RawClip
 from cvae_jax.errors import UserError
 
 _ERRORS = (tfrecords.DamagedFile, DecodeError, OSError, ValueError, IndexError, RuntimeError)
+_FILE = re.compile(r"(.+-(\w+)\.(tfrecord|array_record))-\d+-of-(\d+)").fullmatch
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 
@@ -57,7 +58,8 @@ class EpisodeReader:
         self.num_frames = config.clip_length
         self._path = folders.top(config.path)
         self._keys = keys
-        self._records = _open_records(self._path)
+        self._files = _find_files(self._path)
+        self._records = _open_records(self._path, self._files)
         self.action_dim = self.position_dim = 0
         self._clips = {split: self._list(split) for split in self._records}
 
@@ -94,7 +96,7 @@ class EpisodeReader:
 
     def _list(self, split: str) -> list[ClipRef]:
         refs = []
-        records = self._records[split]
+        records, files = self._records[split], tuple(self._files[split])
         for record in tqdm.trange(len(records), desc=f"looking at {split}", unit=" episodes"):
             name = f"episode {record}"
             try:
@@ -105,12 +107,13 @@ class EpisodeReader:
                         f"{self.num_frames}"
                     )
             except BadClip as error:
-                refs.append(ClipRef(name, _Key(split, record, 0, str(error))))
+                refs.append(ClipRef(name, _Key(split, record, 0, str(error)), files))
                 continue
             if not self.action_dim:
                 self.action_dim, self.position_dim = action.shape[1], position.shape[1]
             for start in range(0, len(images) - self.num_frames + 1, self.num_frames):
-                refs.append(ClipRef(f"{name} from frame {start}", _Key(split, record, start)))
+                key = _Key(split, record, start)
+                refs.append(ClipRef(f"{name} from frame {start}", key, files))
         return refs
 
     def _episode(self, split: str, record: int) -> tuple[Sequence[bytes], np.ndarray, np.ndarray]:
@@ -163,21 +166,41 @@ class _TFRecords:
             return tfrecords.read(file, place)
 
 
-def _open_records(folder: pathlib.Path) -> dict[str, Records]:
-    """Each split's records; TFDS's own class would need TensorFlow where there is a video."""
-    files: dict[tuple[str, str], list[pathlib.Path]] = {}
-    for path in sorted(folder.iterdir()):
-        match = re.fullmatch(r".+-(\w+)\.(tfrecord|array_record)-\d+-of-\d+", path.name)
-        if match and match[1] in _SPLITS:
-            files.setdefault((_SPLITS[match[1]], match[2]), []).append(path)
+def _find_files(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """The files of each split.
+
+    Raises:
+        UserError: there are none, or some of a set are missing.
+    """
+    names = {path.name for path in folder.iterdir()}
+    files: dict[str, list[pathlib.Path]] = {}
+    sets = {match.group(1, 2, 4) for match in map(_FILE, names) if match}
+    for stem, split, count in sorted(sets):
+        if split not in _SPLITS:
+            continue
+        for index in range(int(count)):
+            name = f"{stem}-{index:0{len(count)}}-of-{count}"
+            if name not in names:
+                raise UserError(f"--config.data.path={folder}: {name} is missing; get it too")
+            files.setdefault(_SPLITS[split], []).append(folder / name)
     if not files:
         raise UserError(
             f"--config.data.path={folder}: no files like NAME-train.tfrecord-00000-of-00001; name "
             "the folder that TFDS made, which ends with the version"
         )
-    kinds = {"tfrecord": _TFRecords, "array_record": array_record_data_source.ArrayRecordDataSource}
+    return files
+
+
+def _open_records(
+    folder: pathlib.Path, files: Mapping[str, Sequence[pathlib.Path]]
+) -> dict[str, Records]:
+    """Each split's records; TFDS's own class would need TensorFlow where there is a video."""
+    kinds = {True: array_record_data_source.ArrayRecordDataSource, False: _TFRecords}
     try:
-        return {split: kinds[kind](paths) for (split, kind), paths in sorted(files.items())}
+        return {
+            split: kinds[".array_record-" in paths[0].name](paths)
+            for split, paths in sorted(files.items())
+        }
     except (RuntimeError, OSError) as error:  # array_record's, of a file that is cut off
         reason = " ".join(str(error).split())
         raise UserError(f"--config.data.path={folder}: {reason}; get its files again") from error

@@ -15,6 +15,8 @@ from cvae_jax.data import folders, frames, tables, videos
 from cvae_jax.data.readers import BadClip, ClipRef, DataSettings, RawClip
 from cvae_jax.errors import UserError
 
+_TABLES = (".actions.csv", ".positions.csv", ".npz")
+
 
 @dataclasses.dataclass
 class _Video:
@@ -66,11 +68,12 @@ class FolderReader:
             for video in members:
                 problem = self._problem(video)
                 starts = range(0, video.num_frames - self.num_frames + 1, self.num_frames)
+                files = (video.path, *(_beside(video.path, suffix) for suffix in _TABLES))
                 found.setdefault(split, []).extend(
-                    [ClipRef(video.name, problem)]
+                    [ClipRef(video.name, problem, files)]
                     if problem
                     else [
-                        ClipRef(f"{video.name} from frame {start}", (video, start))
+                        ClipRef(f"{video.name} from frame {start}", (video, start), files)
                         for start in starts
                     ]
                 )

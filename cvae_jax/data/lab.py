@@ -45,7 +45,7 @@ class LabReader:
                 continue
             name = "/".join(parts)
             twin = first.setdefault((split, *parts[-2:]), name)
-            found.setdefault(SPLITS[split], []).append(ClipRef(name, (folder, twin)))
+            found.setdefault(SPLITS[split], []).append(ClipRef(name, (folder, twin), (folder,)))
         if not found:
             raise UserError(
                 f"--config.data.path={self._path}: no clips there; the lab's layout is "

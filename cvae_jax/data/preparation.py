@@ -17,12 +17,16 @@ from absl import logging
 from cvae_jax.data import messages, sources, statistics
 from cvae_jax.data.readers import DataSettings
 from cvae_jax.errors import UserError
-from cvae_jax.files import read_json
+from cvae_jax.files import lock, read_json
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
     from cvae_jax.data.clip import Clip
+
+
+INSTALL_TENSORFLOW = "pip install 'tensorflow>=2.20,<3'"
+"""What TFDS needs to prepare a data set itself, in a release that knows every Python we run on."""
 
 
 def prepare(config: DataSettings) -> None:
@@ -39,18 +43,18 @@ def prepare(config: DataSettings) -> None:
         )
     try:
         folder = sources.folder_of(config)
-        _check_origin(config, folder)
-        if (folder / statistics.FILE_NAME).exists():
-            found = statistics.load(folder)
-            print(f"{config.source} is already prepared in {folder} ({_describe(found)})")
+        if _is_prepared(config, folder):
             return
-        if not folder.exists():
-            if source.reader and (config.path or not source.builder):
-                _convert(config, folder)
-            else:
-                _download_and_prepare(config.source, sources.builder_of(config))
-        found = _compute_statistics(source, sources.builder_of(config))
-        statistics.save(found, folder)
+        with lock(pathlib.Path(config.dir), "choose another --config.data.dir"):
+            if _is_prepared(config, folder):  # by the process that held it
+                return
+            if not folder.exists():
+                if source.reader and (config.path or not source.builder):
+                    convert(config)
+                else:
+                    _download_and_prepare(config.source, sources.builder_of(config))
+            found = _compute_statistics(source, sources.builder_of(config))
+            statistics.save(found, folder)
     except ImportError as error:
         raise _needs_tensorflow(config.source, error) from error
     except (OSError, RuntimeError) as error:  # TFDS's writer raises RuntimeError on a full disk.
@@ -61,11 +65,20 @@ def prepare(config: DataSettings) -> None:
     print(f"prepared {config.source} in {folder} ({_describe(found)})")
 
 
+def _is_prepared(config: DataSettings, folder: pathlib.Path) -> bool:
+    _check_origin(config, folder)
+    if not (folder / statistics.FILE_NAME).exists():
+        return False
+    found = statistics.load(folder)
+    print(f"{config.source} is already prepared in {folder} ({_describe(found)})")
+    return True
+
+
 def _needs_tensorflow(name: str, why: object) -> UserError:
     own = ", or name what you have in --config.data.path" if sources.SOURCES[name].reader else ""
     return UserError(
-        f"{name}: to prepare it TFDS needs TensorFlow ({why}); pip install tensorflow, prepare, "
-        f"and remove it again if you like: training does not need it{own}"
+        f"{name}: to prepare it TFDS needs TensorFlow ({why}); {INSTALL_TENSORFLOW}, prepare, and "
+        f"remove it again if you like: training does not need it{own}"
     )
 
 
@@ -93,14 +106,15 @@ def _check_origin(config: DataSettings, folder: pathlib.Path) -> None:
             )
 
 
-def _convert(config: DataSettings, folder: pathlib.Path) -> None:
+def convert(config: DataSettings) -> None:
+    """Converts what `config.path` names, for a source that has a reader; without statistics."""
     from cvae_jax.data import conversion
 
     source = sources.SOURCES[config.source]
     assert source.reader
     conversion.convert(
         sources.load(source.reader)(config),
-        folder,
+        sources.folder_of(config),
         name=config.source,
         made_from=_made_from(config),
         strict=config.strict,

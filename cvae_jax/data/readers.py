@@ -7,6 +7,7 @@ stored afterwards. A new format is a file with a reader and a function that open
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -52,6 +53,9 @@ class ClipRef(NamedTuple):
     name: str
     key: Any = None
     """Whatever its reader needs to find it."""
+    files: tuple[pathlib.Path, ...] = ()
+    """What it is read from; a folder stands for the files in it. When a conversion that was killed
+    goes on, clips whose files have changed are converted again."""
 
 
 class RawClip(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageSequence
 
-from cvae_jax.data import frames
+from cvae_jax.data import frames, png
 from cvae_jax.data.readers import BadClip
 
 SUFFIXES = (".mp4", ".gif", ".avi", ".m4v", ".mkv", ".mov", ".webm")
@@ -29,7 +29,8 @@ _ERRORS = (
 )
 """What Pillow, imageio-ffmpeg and its reading of ffmpeg's messages may raise on a damaged file."""
 _EVERY_FRAME_ONCE = ["-map", "0:v:0", "-fps_mode", "passthrough"]
-_STOP_AT_DAMAGE = ["-xerror", "-err_detect", "explode"]
+_INPUT = ["-xerror", "-err_detect", "explode", "-max_pixels", str(png.MAX_BYTES // 3)]
+"""Stop at damage, and before a frame that would fill the memory."""
 
 
 def count(path: pathlib.Path) -> int:
@@ -44,6 +45,8 @@ def count(path: pathlib.Path) -> int:
         with open(path, "rb") as file:  # ffmpeg's own words for this are many
             file.read(1)
         return _count_gif(path) if path.suffix.lower() == ".gif" else _count_by_ffmpeg(path)
+    except png.TooLarge as error:
+        raise BadClip(f"{path.name} is {error}") from error
     except _ERRORS as error:
         raise BadClip(f"{path.name} is damaged ({_reason(error)})") from error
 
@@ -61,6 +64,8 @@ def read(path: pathlib.Path, start: int = 0) -> Iterator[Frame]:
             yield from _decoded_by_pillow(path, start)
         else:
             yield from _decoded_by_ffmpeg(path, start)
+    except png.TooLarge as error:
+        raise BadClip(f"{path.name} is {error}") from error
     except _ERRORS as error:
         raise BadClip(f"{path.name} is damaged ({_reason(error)})") from error
 
@@ -73,16 +78,20 @@ def _count_gif(path: pathlib.Path) -> int:
 
 def _decoded_by_pillow(path: pathlib.Path, start: int) -> Iterator[Frame]:
     with Image.open(path, formats=("GIF",)) as image:
+        png.check_size(*image.size)
         for picture in itertools.islice(ImageSequence.Iterator(image), start, None):
             yield np.asarray(picture.convert("RGB"))
 
 
 def _count_by_ffmpeg(path: pathlib.Path) -> int:
     """Decodes it all, since what a container says of itself may not be there."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", *_STOP_AT_DAMAGE]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", *_INPUT]
     command += ["-i", os.path.abspath(path), *_EVERY_FRAME_ONCE]  # x:y/ would be a protocol
     command += ["-progress", "pipe:1", "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    size = re.search(r"Picture size (\d+)x(\d+) exceeds", done.stderr)
+    if size:
+        png.check_size(*map(int, size.groups()))
     counts = re.findall(r"^frame=\s*([0-9]+)", done.stdout, re.MULTILINE)
     if done.returncode or not counts:
         reason = re.sub(r"^\[.*?\] ", "", done.stderr.strip()).partition("\n")[0]
@@ -95,10 +104,11 @@ def _decoded_by_ffmpeg(path: pathlib.Path, start: int) -> Iterator[Frame]:
     skip = ["-vf", f"select=gte(n\\,{start})"] if start else []
     decoded = imageio_ffmpeg.read_frames(
         os.path.abspath(path),
-        input_params=_STOP_AT_DAMAGE,
+        input_params=_INPUT,
         output_params=[*_EVERY_FRAME_ONCE, *skip],
     )
     width, height = next(decoded)["size"]
+    png.check_size(width, height)
     for data in decoded:
         yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
 

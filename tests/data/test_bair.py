@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -17,7 +18,7 @@ from tensorflow_datasets.core import hashing
 from tensorflow_datasets.proto import tf_example_pb2
 
 from cvae_jax import config
-from cvae_jax.data import bair, conversion, preparation, sources, tfrecords
+from cvae_jax.data import bad_clips, bair, preparation, sources, tfrecords
 from cvae_jax.data.readers import RawClip
 from cvae_jax.errors import UserError
 from tests.data import bair_files
@@ -189,7 +190,12 @@ def test_without_tensorflow_nothing_is_downloaded(tmp_path):
         pytest.skip("TensorFlow is installed")
     with pytest.raises(UserError, match=r"needs TensorFlow.*pip install.*config\.data\.path"):
         preparation.prepare(_data(tmp_path))
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_readme_installs_the_tensorflow_that_the_message_names():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert re.findall(r"^pip install .*", readme, re.MULTILINE) == [preparation.INSTALL_TENSORFLOW]
 
 
 def test_data_prepared_as_tfrecord_are_recognised(originals, tmp_path, small_splits):
@@ -282,7 +288,7 @@ def test_clips_of_a_damaged_file_are_named_and_counted(
     data = _data(tmp_path / "data", path)
     with pytest.raises(UserError, match=rf"1 bad clip.*traj_6_to_11\.tfrecords_\d \({reason}\)"):
         preparation.prepare(data)
-    monkeypatch.setattr(conversion, "MAX_BAD_FRACTION", 0.5)
+    monkeypatch.setattr(bad_clips, "MAX_BAD_FRACTION", 0.5)
     preparation.prepare(data)
     counts = sources.open_split(data, "test").statistics.num_clips
     assert counts == {"train": 8 - lost, "validation": 4, "test": 3}

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cvae_jax import config
 from cvae_jax.data import preparation, readers, sources
 from cvae_jax.errors import UserError
+from tests.data import recordings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -220,8 +222,15 @@ def count(clip):
         os.kill(os.getpid(), signal.SIGKILL)
     return serialise(clip)
 tfds_format.serialise = count
-preparation.prepare(config.DataConfig(source="numbers", dir=sys.argv[1], path=sys.argv[2]))
+data = config.DataConfig(source=sys.argv[4], dir=sys.argv[1], path=sys.argv[2])
+preparation.prepare(data)
 """
+
+
+def _kill(data, clips_until_death):
+    command = [sys.executable, "-c", KILLED, data.dir, data.path, clips_until_death, data.source]
+    process = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
 
 
 def test_a_killed_conversion_goes_on_to_the_same_end(data, tmp_path):
@@ -229,9 +238,7 @@ def test_a_killed_conversion_goes_on_to_the_same_end(data, tmp_path):
     preparation.prepare(whole)
     done = []
     for clips_until_death in (2, 7, 9, 5):
-        command = [sys.executable, "-c", KILLED, data.dir, data.path, str(clips_until_death)]
-        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert process.returncode == -signal.SIGKILL, process.stderr
+        _kill(data, clips_until_death)
         with pytest.raises(UserError, match="not prepared"):
             sources.open_split(data, "train")
         (incomplete,) = Path(data.dir, "numbers").iterdir()
@@ -241,6 +248,29 @@ def test_a_killed_conversion_goes_on_to_the_same_end(data, tmp_path):
     (incomplete / "stray").write_text("of a killed call")
     preparation.prepare(data)
     _assert_same_files(_folder(data), _folder(whole))
+
+
+def test_what_was_replaced_under_its_name_is_converted_again(tmp_path):
+    """A killed conversion that goes on keeps the shards whose files are as they were."""
+    recordings.write_lab(tmp_path / "lab", clips_per_split=9)
+    place = {"path": str(tmp_path / "lab"), "dir": str(tmp_path / "data")}
+    data = config.DataConfig(source="lab", camera="image_aux1", **place)
+    _kill(data, 9)  # after four shards of two clips
+    (incomplete,) = (tmp_path / "data/lab").glob(".incomplete*")
+    before = {path.name: path.stat().st_mtime_ns for path in incomplete.glob("lab-*")}
+    assert len(before) == 4
+    train = tmp_path / "lab/push/train"
+    Image.new("RGB", (64, 64)).save(train / "traj_0_to_7/0/3.png")  # of clip 0, another size
+    actions = train / "traj_16_to_23/20/actions.csv"  # of clip 4, another time
+    actions.write_text(actions.read_text().translate(str.maketrans("123", "321")))
+    preparation.prepare(data)
+    source = sources.open_split(data, "train")
+    assert not source.read(0, 3, 1).video.any()
+    assert not (source.read(4).action == recordings.table(4, 30, 4)).all()
+    for number in (1, 2, 3, 5, 6, 7, 8):
+        np.testing.assert_array_equal(source.read(number).action, recordings.table(number, 30, 4))
+    after = {name: (sources.folder_of(data) / name).stat().st_mtime_ns for name in before}
+    assert [before[name] == after[name] for name in sorted(before)] == [False, True, False, True]
 
 
 def _assert_same_files(one, other):

@@ -149,6 +149,15 @@ def test_a_truncated_array_record_is_refused(config, tmp_path):
         robonet.open_reader(config)
 
 
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+def test_a_missing_file_of_a_set_is_named(config, tmp_path, file_format):
+    recordings.write_robonet(tmp_path / "robonet/4.0.1", file_format)
+    name = f"robonet-train.{file_format}-00000-of-00002"
+    (tmp_path / "robonet/4.0.1" / name).unlink()
+    with pytest.raises(UserError, match=rf"4\.0\.1: {name} is missing; get it too"):
+        robonet.open_reader(config)
+
+
 def test_another_folder_is_told_what_is_expected(config, tmp_path):
     (tmp_path / "robonet/4.0.1").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no files like NAME-train.tfrecord"):

@@ -271,6 +271,28 @@ def test_a_damaged_video_is_told(tmp_path, suffix, damage):
     assert _told(tmp_path).startswith(f"a{suffix} is damaged (")
 
 
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(("a/0.png", size) for size in ((9000, 2), (2, 9000), (5000, 5000))),
+        *(("a.gif", size) for size in ((9000, 2), (5000, 5000))),
+        *(("a.mp4", size) for size in ((9000, 16), (16, 9000), (5000, 5000))),
+    ],
+)
+def test_frames_that_would_fill_the_memory_are_told(tmp_path, name, size):
+    path = tmp_path / "train" / name
+    path.parent.mkdir(parents=True)
+    if path.suffix == ".mp4":
+        width, height = size
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi"]
+        command += ["-i", f"color=gray:s={width}x{height}:r=10:d=0.2", "-preset", "ultrafast", path]
+        subprocess.run(command, check=True)
+    else:
+        Image.new("L", size).save(path)
+    told = f"{size[0]}x{size[1]} pixels large, more than 8192 on a side or 64 MiB a frame"
+    assert _told(tmp_path, 1) == f"{path.name} is {told}"
+
+
 def test_a_video_is_read_from_any_frame_without_the_ones_before(twelve):
     for name in ("push3.mp4", "push1.gif", "push2"):
         every = list(videos.read(twelve / name))

@@ -155,6 +155,6 @@ def test_impossible_requests_carry_both_numbers(source):
 
 
 def test_damage_is_reported_from_the_reading_threads(source, monkeypatch):
-    monkeypatch.setattr(source, "_records", [b"\xff\xff"] * 24)
+    monkeypatch.setattr(source, "records", [b"\xff\xff"] * 24)
     with pytest.raises(UserError, match=r"train clip .* is damaged"):
         take(source, 1)

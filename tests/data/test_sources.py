@@ -187,18 +187,41 @@ def test_a_dead_worker_is_reported(tiny_data_dir, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*array_record*"))
 
 
-def test_a_killed_preparation_leaves_nothing_that_counts(tiny_data_dir, tmp_path):
-    config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
+def _start_preparing(config, begun):
+    """A process that has begun, as the function `begun` tells."""
     code = (
         f"from cvae_jax.data import preparation; from cvae_jax.config import DataConfig;"
         f"preparation.prepare({config!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not any(path.stat().st_size for path in tmp_path.rglob("*array_record*")):
+    while not begun():
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
+    return process
+
+
+def test_a_second_preparation_in_the_same_folder_is_refused(tiny_data_dir, tmp_path):
+    config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
+    full = dataclasses.replace(config, source="simulated_push")
+    first = _start_preparing(full, lambda: list(tmp_path.rglob("*incomplete*")))
+    try:
+        with pytest.raises(UserError, match=r"another process is at work.*--config\.data\.dir"):
+            preparation.prepare(config)
+        assert not list(tmp_path.rglob("tiny"))
+    finally:
+        first.kill()
+        first.wait()
+    preparation.prepare(config)
+    assert len(sources.open_split(config, "train")) == 24
+
+
+def test_a_killed_preparation_leaves_nothing_that_counts(tiny_data_dir, tmp_path):
+    config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
+    process = _start_preparing(
+        config, lambda: any(path.stat().st_size for path in tmp_path.rglob("*array_record*"))
+    )
     process.send_signal(signal.SIGKILL)
     process.wait()
     with pytest.raises(UserError, match="not prepared"):
