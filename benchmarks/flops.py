@@ -76,5 +76,5 @@ def our_step(width: int, frames: int, context: int, *, reencoded: bool) -> int:
     targets = frames - context
     half = merged_half(width)
     decoded = decoder(width) - 2 * half + half * 16 // 36
-    encoded = frames + (targets if reencoded else 0)
+    encoded = frames + (targets - 1 if reencoded else 0)  # nothing reads the last one
     return 6 * (encoded * encoder(width) + targets * decoded + half)

@@ -46,14 +46,20 @@ def _batch(clips, frames):
 
 
 class _Counted:
-    """How many batches of frames a network is given in one step."""
+    """How many batches of frames pass a network in one step, and gradients of its results back."""
 
     def __init__(self, network):
-        self.calls = 0
+        self.forward = self.backward = 0
         network.register_forward_hook(self._count)
 
-    def _count(self, *_):
-        self.calls += 1
+    def _count(self, _, inputs, outputs):
+        self.forward += 1
+        result = outputs[0] if isinstance(outputs, tuple) else outputs
+        if result.requires_grad:
+            result.register_hook(self._count_backward)
+
+    def _count_backward(self, _):
+        self.backward += 1
 
 
 def _step(*, targets_apart, free_running):
@@ -65,7 +71,7 @@ def _step(*, targets_apart, free_running):
     step = train.make_train_step(model, targets_apart=targets_apart)
     batch = _batch(3, 6)
     losses = [float(step(batch, free_running))]
-    calls = [encoded.calls, decoded.calls]
+    calls = [encoded.forward, decoded.forward, encoded.backward, decoded.backward]
     gradients = {name: float(p.grad.abs().max()) for name, p in model.named_parameters()}
     moved = all((a != b).any() for a, b in zip(before, model.parameters(), strict=True))
     losses += [float(step(batch, free_running)) for _ in range(15)]
@@ -98,16 +104,17 @@ def _conditions():
     return torch.stack(conditions, dim=1).tolist()
 
 
-def _teacher_forced_only(targets_apart):
-    """Whether the last target's pixels change the other predictions; they must not."""
+def _what_changes(targets_apart):
+    """Whether the last target's pixels change earlier predictions and its own, and other noise."""
     video, action, position = _batch(2, 6)
     changed = video.copy()
     changed[:, -1] = 255 - changed[:, -1]
     predictions = []
-    for clip in (video, changed):
+    for clip, noise_seed in ((video, 1), (changed, 1), (video, 2)):
         torch.manual_seed(0)
         model = train.make_model(width=4, compiled=False)
         device = next(model.parameters()).device
+        torch.manual_seed(noise_seed)
         with torch.no_grad():
             result = rollout.training_rollout(
                 model,
@@ -117,8 +124,12 @@ def _teacher_forced_only(targets_apart):
                 targets_apart=targets_apart,
             )
         predictions.append(torch.stack(result.frames))
-    first, second = predictions
-    return [bool((first[:-1] != second[:-1]).any()), bool((first[-1] != second[-1]).any())]
+    first, second, resampled = predictions
+    return {
+        "earlier": bool((first[:-1] != second[:-1]).any()),
+        "last": bool((first[-1] != second[-1]).any()),
+        "noise": bool((first != resampled).any()),
+    }
 
 
 def main():
@@ -135,7 +146,7 @@ def main():
         },
         "generated": _generated(),
         "conditions": _conditions(),
-        "future": [_teacher_forced_only(apart) for apart in (False, True)],
+        "changes": [_what_changes(apart) for apart in (False, True)],
     }
     print(json.dumps(measured))
 
