@@ -8,6 +8,7 @@ RUN := $(BIN)/python main.py
 DEMO := --config=configs/demo.py --workdir=runs/demo
 
 .DELETE_ON_ERROR:
+.PHONY: demo test bench bench-venv lint clean
 
 demo: $(VENV)/installed
 	$(RUN) --mode=prepare --config=configs/demo.py
@@ -25,8 +26,13 @@ demo: $(VENV)/installed
 test: lint
 	$(BIN)/python -m pytest -q -n 2 tests
 
-bench: $(VENV)/installed-tests
+bench: $(VENV)/installed-tests bench-venv
+	$(BIN)/python -m pytest -q tests/test_peer.py
 	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.speed --growth
+	$(BIN)/python -m benchmarks.speed --table --plot
+
+bench-venv: .cache/bench-venv/installed
 
 lint: $(VENV)/installed-tests
 	$(BIN)/ruff check .
@@ -38,6 +44,11 @@ $(VENV)/installed: requirements.txt
 	"error: $(PYTHON) is Python %d.%d; needs 3.11 to 3.13: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.cache/bench-venv/installed: benchmarks/requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
 
 $(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt

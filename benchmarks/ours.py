@@ -1,0 +1,93 @@
+"""This project's side of benchmarks/speed.py: `python -m benchmarks.ours`, told by its parent.
+
+The full-size model of configs/bair.py, narrower where asked for.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.clips import random_batch
+from benchmarks.worker import Work, serve
+from configs import bair
+from cvae_jax import launcher, parallel, rollout, train_state, train_step, validation
+from cvae_jax.config import Config
+from cvae_jax.data.pipeline import Batch
+from cvae_jax.models.cvae import CVAE
+from cvae_jax.types import to_unit_range
+
+
+def make_work(*, kind: str, **settings) -> Work:
+    """`training` or `generation`; see their functions for the settings."""
+    work, about = {"training": _training, "generation": _generation}[kind](**settings)
+    device = jax.local_devices()[0]
+    about |= {"device": device.device_kind, "jax": jax.__version__}
+    return Work(work, about, lambda: _peak_mib(device))
+
+
+def make_config(width: int, feedback: str, clips: int, context: int, predicted: int) -> Config:
+    """configs/bair.py at another size."""
+    values = bair.get_config()
+    values.model.width, values.model.feedback = width, feedback
+    values.train.batch_size = clips
+    values.data.num_context_frames, values.data.num_predicted_frames = context, predicted
+    return validation.from_config_dict(values)
+
+
+def training_flops(config: Config, batch: Batch, *, free_running: bool) -> float:
+    """Floating-point operations of a step's loss and gradient, by XLA, before it optimises."""
+    model = CVAE(config.model)
+    use_true = np.full((len(batch.video), config.data.num_predicted_frames), not free_running)
+
+    def loss(params, keys):
+        terms = train_step.loss_terms(model, params, keys, batch, use_true, forced=not free_running)
+        return terms["mse"].mean() + 1e-4 * terms["kl"].mean()
+
+    params = jax.eval_shape(lambda: train_state.create(config, 4, 3)).params
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(batch.video)))
+    return jax.jit(jax.grad(loss)).lower(params, keys).cost_analysis()["flops"]
+
+
+def _training(width, clips, context, predicted, free_running, feedback):
+    config = make_config(width, feedback, clips, context, predicted)
+    batch = Batch(*random_batch(clips, context + predicted), np.arange(clips, dtype=np.int32))
+    use_true = np.full((clips, predicted), not free_running)
+    step = train_step.make_train_step(config)
+    state = parallel.replicate(train_state.create(config, 4, 3))
+
+    def run():
+        nonlocal state
+        state, metrics = step(state, batch, use_true, 1e-4)
+        jax.block_until_ready((state, metrics))
+
+    return run, {"flops": training_flops(config, batch, free_running=free_running)}
+
+
+def _generation(width, clips, context, predicted, samples, feedback):
+    config = make_config(width, feedback, clips, context, predicted)
+    video, action, position = random_batch(clips, context + predicted)
+    params = train_state.create(config, 4, 3).params
+    model, z_dim = CVAE(config.model), config.model.z_dim
+
+    @jax.jit
+    def program(params, key, video, action, position):
+        conditions = rollout.align_conditions(action, position, config.model.condition)
+        noise = jax.random.normal(key, (clips, samples, predicted, z_dim))
+        return rollout.generate(model, params, to_unit_range(video), conditions, noise)
+
+    keys = iter(jax.random.split(jax.random.key(0), 10_000))
+
+    def run():
+        np.asarray(program(params, next(keys), jnp.asarray(video[:, :context]), action, position))
+
+    return run, {}
+
+
+def _peak_mib(device) -> float | None:
+    statistics = device.memory_stats()
+    return statistics["peak_bytes_in_use"] / 2**20 if statistics else None
+
+
+if __name__ == "__main__":
+    launcher.prepare_process()
+    serve(make_work)

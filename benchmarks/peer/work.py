@@ -1,0 +1,39 @@
+"""SVG-FP's side of benchmarks/speed.py: `python -m benchmarks.peer.work`, told by its parent."""
+
+import torch
+
+from benchmarks.clips import random_batch
+from benchmarks.peer import rollout, train
+from benchmarks.worker import Work, serve
+
+
+def make_work(*, kind: str, width: int, compiled: bool, **settings) -> Work:
+    """`training` or `generation`; see their functions for the settings."""
+    torch.manual_seed(0)
+    model = train.make_model(width=width, compiled=compiled)
+    run = {"training": _training, "generation": _generation}[kind](model, **settings)
+    device = next(model.parameters()).device
+    on_gpu = device.type == "cuda"
+    about = {
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    peak = (lambda: torch.cuda.max_memory_allocated() / 2**20) if on_gpu else (lambda: None)
+    return Work(run, about, peak)
+
+
+def _training(model, clips, context, predicted, free_running, targets_apart):
+    assert context == rollout.NUM_CONTEXT_FRAMES
+    batch = random_batch(clips, context + predicted)
+    step = train.make_train_step(model, targets_apart=targets_apart)
+    return lambda: step(batch, free_running).item()  # waits for the result
+
+
+def _generation(model, clips, context, predicted, samples):
+    video, action, position = random_batch(clips, context + predicted)
+    return lambda: rollout.generate(model, video[:, :context], action, position, samples)
+
+
+if __name__ == "__main__":
+    serve(make_work)

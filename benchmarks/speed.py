@@ -1,0 +1,219 @@
+"""How fast training and generation are, beside SVG-FP in PyTorch on the same machine.
+
+    make bench
+    python -m benchmarks.speed --widths=16 --batches=4,12,48 --growth
+    python -m benchmarks.speed --table --plot
+
+Every side is a process that works when told to; within a comparison they take turns, A B C A B C,
+and medians are told, with processor time beside the clock's, since another program on the machine
+hardly changes it. Both sides get the malloc settings of main.py. Everything goes to
+benchmarks/results/speed.json after each comparison; `--table` makes the tables of it in
+docs/performance.md, `--plot` docs/speed.png.
+"""
+
+import argparse
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import flops, speed_report, startup, timing
+from benchmarks.worker import ROOT, Worker
+from cvae_jax import launcher
+from cvae_jax.files import read_json, write_json
+
+RESULTS = Path(__file__).parent / "results" / "speed.json"
+CONTEXT = 2
+OURS, PEER = "benchmarks.ours", "benchmarks.peer.work"
+Side = tuple[str, dict[str, Any]]
+"""The module that works, and what sets this side apart."""
+PUBLISHED, LAB = "SVG, published", "SVG, lab's"
+
+
+def main() -> None:
+    """Measures, writes and prints."""
+    arguments = parse()
+    if not (arguments.table or arguments.plot):
+        measure(arguments)
+    result = read_json(RESULTS)
+    print(speed_report.tables(result))
+    if arguments.table:
+        speed_report.write_tables(ROOT / "docs" / "performance.md", result)
+    if arguments.plot:
+        speed_report.plot(ROOT / "docs" / "speed.png", result["growth"])
+
+
+def parse() -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+
+    def listed(text: str) -> list[int]:
+        return [int(number) for number in text.split(",")]
+
+    parser.add_argument("--torch_python", default=str(ROOT / ".cache/bench-venv/bin/python"))
+    parser.add_argument("--widths", type=listed, default=[16, 64], help="64 is the full size")
+    parser.add_argument("--batches", type=listed, default=[12], help="clips in a training step")
+    parser.add_argument("--predicted", type=int, default=10, help="frames in training")
+    parser.add_argument("--samples", type=listed, default=[1, 100], help="of one clip, 2 -> 28")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of every side")
+    parser.add_argument("--seconds", type=float, default=3.0, help="about as long as a turn takes")
+    parser.add_argument("--compiled", action="store_true", help="the peer with torch.compile, too")
+    parser.add_argument("--growth", action="store_true", help="with batch, clip length, samples")
+    parser.add_argument("--growth_width", type=int, default=16)
+    parser.add_argument("--table", action="store_true", help="of the results that are there")
+    parser.add_argument("--plot", action="store_true", help="of the growth that was measured")
+    arguments = parser.parse_args()
+    if not (arguments.table or arguments.plot) and not Path(arguments.torch_python).exists():
+        parser.error(f"--torch_python={arguments.torch_python}: not there; `make bench-venv`")
+    return arguments
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """All comparisons, written after each, so that a stopped run leaves what it found."""
+    settings = {name: value for name, value in vars(arguments).items() if name != "torch_python"}
+    result = {"machine": timing.machine(), "settings": settings, "comparisons": [], "growth": []}
+    with tempfile.TemporaryDirectory() as folder:
+        caches = {"JAX_COMPILATION_CACHE_DIR": str(Path(folder, "cache"))}
+        environment = launcher_environment() | caches
+        compare = functools.partial(compare_sides, arguments, environment)
+        for section, work, sides in plan(arguments):
+            print(f"{section}: {work}", file=sys.stderr, flush=True)
+            result[section].append({**work, "sides": compare(work, sides)})
+            write_json(RESULTS, result)
+        result["start"] = {
+            str(width): startup.measure(width, arguments.torch_python, environment)
+            for width in arguments.widths
+        }
+    result["flops"] = [flop_row(one) for one in result["comparisons"] if one["kind"] == "training"]
+    result["load_average_at_end"] = os.getloadavg()[0]
+    write_json(RESULTS, result)
+
+
+def launcher_environment() -> dict[str, str]:
+    """The settings of malloc and of the compilation cache that main.py restarts itself with."""
+    return {"GLIBC_TUNABLES": launcher._MALLOC, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1"}
+
+
+def plan(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[str, Side]]]:
+    """(section of the result, work, sides) of every comparison."""
+    ways = (False, True) if arguments.compiled else (False,)
+    plans = []
+    for width in arguments.widths:
+        for clips in arguments.batches:
+            for free in (False, True):
+                work = training(width, clips, arguments.predicted, free)
+                plans.append(("comparisons", work, training_sides(free, ways)))
+        for samples in arguments.samples:
+            work = generation(width, samples)
+            plans.append(("comparisons", work, generation_sides(ways)))
+    if arguments.growth:
+        width = arguments.growth_width
+        for clips in (4, 12, 48):
+            plans.append(("growth", training(width, clips, 10, False), training_sides(False)))
+        for predicted in (5, 20, 28):
+            plans.append(("growth", training(width, 12, predicted, False), training_sides(False)))
+        for samples in (1, 10, 100):
+            plans.append(("growth", generation(width, samples), generation_sides()))
+    return plans
+
+
+def training(width: int, clips: int, predicted: int, free_running: bool) -> dict[str, Any]:
+    """The work of a training step."""
+    size = {"width": width, "clips": clips, "context": CONTEXT, "predicted": predicted}
+    return {"kind": "training", **size, "free_running": free_running}
+
+
+def generation(width: int, samples: int) -> dict[str, Any]:
+    """The work of predicting one clip, 2 -> 28."""
+    size = {"width": width, "clips": 1, "context": CONTEXT, "predicted": 28}
+    return {"kind": "generation", **size, "samples": samples}
+
+
+def training_sides(free_running: bool, ways: tuple[bool, ...] = (False,)) -> dict[str, Side]:
+    """Teacher-forced, feedback changes nothing; `ways`: with torch.compile or without."""
+    sides = our_sides() if free_running else {"ours": (OURS, {"feedback": "frame"})}
+    for compiled in ways:
+        for name, apart in ((PUBLISHED, False), (LAB, True)):
+            options = {"targets_apart": apart, "compiled": compiled}
+            sides[name + ", compiled" * compiled] = (PEER, options)
+    return sides
+
+
+def generation_sides(ways: tuple[bool, ...] = (False,)) -> dict[str, Side]:
+    """Both peers generate alike."""
+    peers = {PUBLISHED + ", compiled" * way: (PEER, {"compiled": way}) for way in ways}
+    return our_sides() | peers
+
+
+def our_sides() -> dict[str, Side]:
+    """Both kinds of feedback."""
+    return {f"ours, {kind}": (OURS, {"feedback": kind}) for kind in ("latent", "frame")}
+
+
+def compare_sides(
+    arguments: argparse.Namespace,
+    environment: dict[str, str],
+    work: dict[str, Any],
+    sides: dict[str, Side],
+) -> dict[str, dict[str, Any]]:
+    """Medians of each side, its first call (which compiles) and what it says of itself.
+
+    Ours compiles in a process of its own and takes its turns in another one, as a resumed run
+    does: the peak of memory is then the step's and not the compiler's.
+    """
+    times = repeats(work, arguments.seconds)
+
+    def start(module: str, options: dict[str, Any]) -> Worker:
+        python = arguments.torch_python if module == PEER else sys.executable
+        return Worker([python, "-m", module], environment, **work, **options)
+
+    with contextlib.ExitStack() as stack:
+        workers, found = {}, {}
+        for name, side in sides.items():
+            with start(*side) if side[0] == OURS else contextlib.nullcontext() as cold:
+                first = cold(1)["seconds"] if cold else None
+            worker = workers[name] = stack.enter_context(start(*side))
+            warm = worker(1)["seconds"]
+            found[name] = {"about": worker.about, "first_seconds": warm if first is None else first}
+        turns = {name: functools.partial(worker, times) for name, worker in workers.items()}
+        for name, figures in timing.alternate(turns, arguments.rounds).items():
+            found[name] |= figures
+    return found
+
+
+def repeats(work: dict[str, Any], seconds: float) -> int:
+    """How often a turn does the work, from what SVG's takes at some 60 GFLOP/s."""
+    width, predicted = work["width"], work["predicted"]
+    if work["kind"] == "training":
+        one = flops.svg_step(width, CONTEXT + predicted, CONTEXT, free=False, targets_apart=False)
+        one *= work["clips"]
+    else:
+        one = 2 * work["samples"] * predicted * (flops.encoder(width) + flops.decoder(width))
+    return max(1, min(20, round(seconds * 60e9 / one)))
+
+
+def flop_row(comparison: dict[str, Any]) -> dict[str, Any]:
+    """GFLOP of the step on each side: by layers, and ours by XLA too."""
+    width, clips, free = (comparison[name] for name in ("width", "clips", "free_running"))
+    size = width, CONTEXT + comparison["predicted"], CONTEXT
+    row = {name: comparison[name] for name in ("width", "clips", "predicted", "free_running")}
+    by_layers = {
+        "ours, latent": flops.our_step(*size, reencoded=False),
+        "ours, frame": flops.our_step(*size, reencoded=free),
+        PUBLISHED: flops.svg_step(*size, free=free, targets_apart=False),
+        LAB: flops.svg_step(*size, free=free, targets_apart=True),
+    }
+    by_layers["ours"] = by_layers["ours, latent"]
+    for name, side in comparison["sides"].items():
+        if name in by_layers:
+            row[name] = {"layers": clips * by_layers[name] / 1e9}
+            if "flops" in side["about"]:
+                row[name]["xla"] = side["about"]["flops"] / 1e9
+    return row
+
+
+if __name__ == "__main__":
+    main()

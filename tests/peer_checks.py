@@ -1,0 +1,155 @@
+"""Measures the PyTorch peer and prints JSON; run by test_peer.py with a Python that has PyTorch."""
+
+import json
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.peer import rollout, train
+from benchmarks.peer.model import SVG
+
+
+def _multiply_adds(network, *arguments):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(*arguments)
+    return counter.get_total_flops() // 2
+
+
+def _counts(width):
+    model = SVG(width)
+    frame = torch.rand(1, 3, 64, 64)
+    skips = [torch.rand(1, w * width, 64 // w, 64 // w) for w in (1, 2, 4, 8)]
+    predictor_state, posterior_state = model.initial_states(1)
+    arguments = {
+        "encoder": (frame,),
+        "decoder": (torch.rand(1, 128), skips),
+        "predictor": (torch.rand(1, 128 + 64 + 7), predictor_state),
+        "posterior": (torch.rand(1, 128 + 7), posterior_state),
+    }
+    return {
+        name: {
+            "parameters": sum(p.numel() for p in getattr(model, name).parameters()),
+            "multiply_adds": _multiply_adds(getattr(model, name), *values),
+        }
+        for name, values in arguments.items()
+    }
+
+
+def _batch(clips, frames):
+    rng = np.random.default_rng(0)
+    video = np.full((clips, frames, 64, 64, 3), 60, np.uint8)
+    for time in range(frames):
+        video[:, time, 20:40, 8 * time : 8 * time + 16] = 220
+    action, position = (rng.normal(size=(clips, frames, n)).astype(np.float32) for n in (4, 3))
+    return video, action, position
+
+
+class _Counted:
+    """How many batches of frames pass a network in one step, and gradients of its results back."""
+
+    def __init__(self, network):
+        self.forward = self.backward = 0
+        network.register_forward_hook(self._count)
+
+    def _count(self, _, inputs, outputs):
+        self.forward += 1
+        result = outputs[0] if isinstance(outputs, tuple) else outputs
+        if result.requires_grad:
+            result.register_hook(self._count_backward)
+
+    def _count_backward(self, _):
+        self.backward += 1
+
+
+def _step(*, targets_apart, free_running):
+    """One training step, and 15 more, of a small model."""
+    torch.manual_seed(0)
+    model = train.make_model(width=4, compiled=False)
+    encoded, decoded = _Counted(model.encoder), _Counted(model.decoder)
+    before = [p.detach().clone() for p in model.parameters()]
+    step = train.make_train_step(model, targets_apart=targets_apart)
+    batch = _batch(3, 6)
+    losses = [float(step(batch, free_running))]
+    calls = [encoded.forward, decoded.forward, encoded.backward, decoded.backward]
+    gradients = {name: float(p.grad.abs().max()) for name, p in model.named_parameters()}
+    moved = all((a != b).any() for a, b in zip(before, model.parameters(), strict=True))
+    losses += [float(step(batch, free_running)) for _ in range(15)]
+    return {
+        "calls": calls,
+        "without_gradient": [name for name, size in gradients.items() if not 0 < size < 1e9],
+        "moved": moved,
+        "losses": losses,
+    }
+
+
+def _generated():
+    torch.manual_seed(0)
+    model = train.make_model(width=4, compiled=False)
+    video, action, position = _batch(2, 6)
+    step = train.make_train_step(model, targets_apart=False)
+    for _ in range(40):  # until BatchNorm's running averages suit the weights
+        step((video, action, position), False)
+    frames = rollout.generate(model, video[:, :2], action, position, num_samples=3)
+    return {
+        "shape": frames.shape,
+        "range": [float(frames.min()), float(frames.max())],
+        "samples_differ": bool((frames[:, 0] != frames[:, 1]).any()),
+    }
+
+
+def _conditions():
+    action = np.arange(1, 5, dtype=np.float32).reshape(1, 4, 1)
+    conditions = rollout.as_conditions(action, 10 * action, torch.device("cpu"))
+    return torch.stack(conditions, dim=1).tolist()
+
+
+def _what_changes(targets_apart):
+    """Whether the last target's pixels change earlier predictions and its own, and other noise."""
+    video, action, position = _batch(2, 6)
+    changed = video.copy()
+    changed[:, -1] = 255 - changed[:, -1]
+    predictions = []
+    for clip, noise_seed in ((video, 1), (changed, 1), (video, 2)):
+        torch.manual_seed(0)
+        model = train.make_model(width=4, compiled=False)
+        device = next(model.parameters()).device
+        torch.manual_seed(noise_seed)
+        with torch.no_grad():
+            result = rollout.training_rollout(
+                model,
+                rollout.as_frames(clip, device),
+                rollout.as_conditions(action, position, device),
+                free_running=False,
+                targets_apart=targets_apart,
+            )
+        predictions.append(torch.stack(result.frames))
+    first, second, resampled = predictions
+    return {
+        "earlier": bool((first[:-1] != second[:-1]).any()),
+        "last": bool((first[-1] != second[-1]).any()),
+        "noise": bool((first != resampled).any()),
+    }
+
+
+def main():
+    """Everything, as one line."""
+    torch.set_num_threads(1)
+    ways = [(apart, free) for apart in (False, True) for free in (False, True)]
+    measured = {
+        "counts": {width: _counts(width) for width in (64, 16)},
+        "steps": {
+            f"{'lab' if apart else 'published'}, {'free' if free else 'forced'}": _step(
+                targets_apart=apart, free_running=free
+            )
+            for apart, free in ways
+        },
+        "generated": _generated(),
+        "conditions": _conditions(),
+        "changes": [_what_changes(apart) for apart in (False, True)],
+    }
+    print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main()
