@@ -25,15 +25,11 @@ def get_config():
     config.model.predictor = "conv"
     config.model.predictor_width = 64
     config.model.output = "composite"
-    config.teacher_forcing.unit = "clip"
-    config.teacher_forcing.start_decay_step = 150
-    config.teacher_forcing.decay_steps = 250
-    config.teacher_forcing.lower_bound = 0.3
     config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50
     config.train.batch_size = 4
-    config.train.num_steps = 1300
+    config.train.num_steps = 1500
     config.train.log_every_steps = 20
     config.train.eval_every_steps = 250
     config.train.checkpoint_every_steps = 100

@@ -80,10 +80,7 @@ class Sprite(nn.Module):
 
 
 class _Place(nn.Module):
-    """Row and column of the picture's middle, in pixels off the frame's, from c.
-
-    The path as a second input was seen to cost half a dB where c has the position.
-    """
+    """Row and column of the picture's middle, in pixels off the frame's, from c."""
 
     dtype: jnp.dtype
 
