@@ -94,7 +94,7 @@ def measure(arguments: argparse.Namespace) -> None:
 
 def launcher_environment() -> dict[str, str]:
     """The settings of malloc and of the compilation cache that main.py restarts itself with."""
-    return {"GLIBC_TUNABLES": launcher._MALLOC, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1"}
+    return {"GLIBC_TUNABLES": launcher.MALLOC, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1"}
 
 
 def plan(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[str, Side]]]:
