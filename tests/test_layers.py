@@ -10,6 +10,11 @@ def _random(shape, seed):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
+def _library_conv(x, kernel, padding="SAME"):
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=dimensions)
+
+
 def _enlarged(x):
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
@@ -29,13 +34,25 @@ def _gradients(function, weigh, arguments):
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8)])
 def test_upsampled_convolution_equals_enlarging_first(size):
     x, kernel = _random((2, *size, 3), 0), _random((3, 3, 3, 4), 1)
-    plain = lambda x, kernel: layers.conv3x3(_enlarged(x), kernel)  # noqa: E731
+    plain = lambda x, kernel: _library_conv(_enlarged(x), kernel)  # noqa: E731
     _same_with_gradients(layers.upsampled_conv3x3, plain, x, kernel)
+
+
+@pytest.mark.parametrize("frames", [5, 12, 29])  # less than a group, one, and part of a third
+@pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((1, 0), (0, 1))])
+def test_convolution_with_a_gradient_by_groups_equals_the_plain_one(frames, padding, monkeypatch):
+    side = 1 + sum(padding[0])
+    monkeypatch.setattr(layers, "_LARGE", 0)
+    monkeypatch.setattr(layers, "_WIDE", 1)
+    x, kernel = _random((frames, 6, 5, 3), 0), _random((side, side, 3, 4), 1)
+    plain = lambda x, kernel: _library_conv(x, kernel, padding)  # noqa: E731
+    ours = lambda x, kernel: layers.convolve(x, kernel, padding)  # noqa: E731
+    _same_with_gradients(ours, plain, x, kernel)
 
 
 def _plain_conv(x, params):
     kernel = layers.standardized(params["kernel"], params["gain"])
-    return layers.conv3x3(x, kernel) + params["bias"]
+    return _library_conv(x, kernel) + params["bias"]
 
 
 def test_standardized_kernel_has_mean_zero_and_the_variance_of_its_gain():
@@ -94,7 +111,7 @@ def test_matrix_convolution_equals_a_convolution():
 
     def plain(params, x):
         dense = params["params"]["Dense_0"]
-        return layers.conv3x3(x, dense["kernel"].reshape(3, 3, 3, 4)) + dense["bias"]
+        return _library_conv(x, dense["kernel"].reshape(3, 3, 3, 4)) + dense["bias"]
 
     _same_with_gradients(layer.apply, plain, params, x)
 

@@ -1,5 +1,6 @@
 """Convolutions and poolings that the encoder, the decoder and the predictor share."""
 
+import functools
 import math
 
 import flax.linen as nn
@@ -11,6 +12,10 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal"
 """Keeps activations at scale through leaky ReLUs without a normaliser (He et al. 2015)."""
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_GROUP = 12
+"""Frames whose part of a kernel's gradient is taken at once."""
+_LARGE, _WIDE = 2**22, 64
+"""Grouping pays for inputs or outputs of more values, and not fewer channels in and out."""
 
 
 def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -28,11 +33,49 @@ def normalized(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch chann
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-5)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve(
+    x: Float[Array, "batch height width in"],
+    kernel: Float[Array, "rows columns in out"],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+) -> Float[Array, "batch new_height new_width out"]:
+    """A convolution, stride 1, with zeros around as `padding` says (rows, then columns).
+
+    On a CPU the kernel's gradient is a sum over groups of frames: XLA takes it as one convolution
+    that runs over all frames at once, up to three times slower as they outgrow the caches.
+    """
+    return _plain_convolve(x, kernel, padding)
+
+
+def _plain_convolve(x, kernel, padding):
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_DIMENSIONS)
+
+
+def _convolve_forward(x, kernel, padding):
+    return _plain_convolve(x, kernel, padding), (x, kernel)
+
+
+def _convolve_backward(padding, given, gradient):
+    x, kernel = given
+    _, to_x = jax.vjp(lambda x: _plain_convolve(x, kernel, padding), x)
+    large = max(x.size, gradient.size) > _LARGE and min(kernel.shape[2:]) >= _WIDE
+    size = _GROUP if large and jax.default_backend() == "cpu" else len(x)
+    of_kernel = jnp.zeros_like(kernel)
+    for start in range(0, len(x), size):
+        group = slice(start, start + size)
+        _, to_kernel = jax.vjp(lambda k, x=x[group]: _plain_convolve(x, k, padding), kernel)
+        of_kernel += to_kernel(gradient[group])[0]
+    return *to_x(gradient), of_kernel
+
+
+convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
 def conv3x3(
     x: Float[Array, "batch height width in"], kernel: Float[Array, "3 3 in out"]
 ) -> Float[Array, "batch height width out"]:
     """A 3x3 convolution, stride 1, zero padding."""
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
+    return convolve(x, kernel, ((1, 1), (1, 1)))
 
 
 def upsampled_conv3x3(
@@ -52,9 +95,7 @@ def upsampled_conv3x3(
         left = jnp.stack([row_kernel[:, 0], row_kernel[:, 1] + row_kernel[:, 2]], axis=1)
         right = jnp.stack([row_kernel[:, 0] + row_kernel[:, 1], row_kernel[:, 2]], axis=1)
         phases = [
-            jax.lax.conv_general_dilated(
-                x, phase, (1, 1), (row_padding, column_padding), dimension_numbers=_DIMENSIONS
-            )
+            convolve(x, phase, (row_padding, column_padding))
             for phase, column_padding in ((left, (1, 0)), (right, (0, 1)))
         ]
         rows.append(jnp.stack(phases, axis=3))  # (batch, height, width, 2, out)
