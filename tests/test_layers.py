@@ -42,7 +42,8 @@ def test_upsampled_convolution_equals_enlarging_first(size):
 @pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((1, 0), (0, 1))])
 def test_convolution_with_a_gradient_by_groups_equals_the_plain_one(frames, padding, monkeypatch):
     side = 1 + sum(padding[0])
-    monkeypatch.setattr(layers, "_SMALL", 0)
+    monkeypatch.setattr(layers, "_LARGE", 0)
+    monkeypatch.setattr(layers, "_WIDE", 1)
     x, kernel = _random((frames, 6, 5, 3), 0), _random((side, side, 3, 4), 1)
     plain = lambda x, kernel: _library_conv(x, kernel, padding)  # noqa: E731
     ours = lambda x, kernel: layers.convolve(x, kernel, padding)  # noqa: E731

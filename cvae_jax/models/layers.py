@@ -14,8 +14,8 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal"
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _GROUP = 12
 """Frames whose part of a kernel's gradient is taken at once."""
-_SMALL = 2**22
-"""Values of a layer's input or output, over all frames, up to which grouping does not pay."""
+_LARGE, _WIDE = 2**22, 64
+"""Grouping pays for inputs or outputs of more values, and not fewer channels in and out."""
 
 
 def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -70,8 +70,8 @@ def _convolve_forward(x, kernel, padding):
 def _convolve_backward(padding, given, gradient):
     x, kernel = given
     _, to_x = jax.vjp(lambda x: _plain_convolve(x, kernel, padding), x)
-    grouped = jax.default_backend() == "cpu" and max(x.size, gradient.size) > _SMALL
-    size = _GROUP if grouped else len(x)
+    large = max(x.size, gradient.size) > _LARGE and min(kernel.shape[2:]) >= _WIDE
+    size = _GROUP if large and jax.default_backend() == "cpu" else len(x)
     of_kernel = jnp.zeros_like(kernel)
     for start in range(0, len(x), size):
         group = slice(start, start + size)
