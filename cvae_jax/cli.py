@@ -152,9 +152,11 @@ def _run(flag_values):
         return
     workdir = Path(flag_values.workdir)
     if mode == "train":
-        from cvae_jax import train
+        from cvae_jax import parallel, train
 
-        train.run(workdir, _config_of_file(flag_values))
+        config = _config_of_file(flag_values)
+        parallel.share_cores(config.train.batch_size)
+        train.run(workdir, config)
         return
     from cvae_jax import evaluate, sample
 

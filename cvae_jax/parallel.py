@@ -3,6 +3,7 @@
 State is one unstacked copy; batches are split over the local devices along their first axis.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,36 @@ import numpy as np
 
 from cvae_jax.errors import UserError
 
+MAX_CPU_DEVICES = 4
+"""Two cores were measured; each more device costs a copy of the state and a longer reduction."""
 _AXIS = "device"
+
+
+def share_cores(batch_size: int) -> None:
+    """On a CPU, makes of the cores as many devices as can share a batch evenly, at most four.
+
+    XLA gives a device's cores to some operations at once and leaves them idle in the others; a
+    device for each core keeps it busy in all. GPUs and TPUs are what they are.
+    To be called before JAX looks for devices. JAX_NUM_CPU_DEVICES, or a number of host devices in
+    XLA_FLAGS, that is already set is left alone and turns it off.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
+        return
+    jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size, _usable_cores()))
+
+
+def cpu_devices(batch_size: int, cores: int) -> int:
+    """The largest number of devices, at most one a core and four, that divides a batch."""
+    most = min(cores, MAX_CPU_DEVICES)
+    return max(n for n in range(1, most + 1) if batch_size % n == 0)
+
+
+def _usable_cores() -> int:
+    """Of this process, where the system tells, as under taskset or a scheduler."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ()) -> Callable:
@@ -60,6 +90,13 @@ def round_up(batch_size: int) -> int:
     """The smallest multiple of the number of local devices that is at least `batch_size`."""
     count = jax.local_device_count()
     return -(-batch_size // count) * count
+
+
+def describe() -> str:
+    """The devices of this process in words, such as `2 CPU devices`."""
+    devices = jax.local_devices()
+    kind = "CPU" if devices[0].platform == "cpu" else devices[0].device_kind
+    return f"{len(devices)} {kind} device{'s' * (len(devices) > 1)}"
 
 
 def check_batch_size(batch_size: int) -> None:

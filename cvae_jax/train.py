@@ -64,6 +64,7 @@ def _train(
             return state
         if start_step:
             print(f"{workdir}: going on after step {start_step}")
+        print(f"{workdir}: batches of {settings.batch_size} on {parallel.describe()}")
         batches = pipeline.train_batches(
             source,
             num_frames=num_frames,

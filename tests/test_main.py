@@ -13,18 +13,17 @@ import jax
 import numpy as np
 import pytest
 
-from cvae_jax import evaluate, files, run_folder, validation
+from cvae_jax import evaluate, files, parallel, run_folder, validation
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "--config=configs/tiny.py"
 
 
 def _main(*arguments, devices=1):
-    """Runs main.py and returns the finished process."""
-    environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "PYTHONPATH": str(ROOT),
-    }
+    """Runs main.py and returns the finished process; devices=None leaves their number to it."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    if devices:
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.run(
         [sys.executable, str(ROOT / "main.py"), *map(str, arguments)],
         cwd=ROOT,
@@ -133,6 +132,19 @@ def test_any_number_of_devices_trains_the_same(trained, data, tmp_path, devices)
         assert left.keys() == right.keys()
         for name in left:
             assert right[name] == pytest.approx(left[name], rel=2e-3, abs=1e-5), name
+
+
+def test_run_goes_on_where_there_are_other_cores(trained, data, tmp_path):
+    out = _train(tmp_path / "run", data, "--config.train.num_steps=2", devices=4)
+    assert "batches of 4 on 4 CPU devices" in out
+    count = parallel.cpu_devices(4, len(os.sched_getaffinity(0)))
+    plural = "s" if count > 1 else ""
+    assert f"batches of 4 on {count} CPU device{plural}\n" in _train(
+        tmp_path / "run", data, devices=None
+    )
+    one, several = _parameters(trained, 4), _parameters(tmp_path / "run", 4)
+    learned = np.linalg.norm(one - _parameters(trained, 2))
+    assert np.linalg.norm(several - one) < 0.05 * learned
 
 
 def test_evaluation_names_its_protocol_and_stands_beside_the_baseline(trained, data):
