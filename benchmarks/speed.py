@@ -57,7 +57,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--widths", type=listed, default=[16, 64], help="64 is the full size")
     parser.add_argument("--batches", type=listed, default=[12], help="clips in a training step")
     parser.add_argument("--predicted", type=int, default=10, help="frames in training")
-    parser.add_argument("--samples", type=listed, default=[1, 100], help="of one clip, 2 -> 28")
+    parser.add_argument(
+        "--samples",
+        type=listed,
+        default=[1, 100],
+        help="of one clip, 2 -> 28; many at the least width",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns of every side")
     parser.add_argument("--seconds", type=float, default=3.0, help="about as long as a turn takes")
     parser.add_argument("--compiled", action="store_true", help="the peer with torch.compile, too")
@@ -107,8 +112,9 @@ def plan(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[
                 work = training(width, clips, arguments.predicted, free)
                 plans.append(("comparisons", work, training_sides(free, ways)))
         for samples in arguments.samples:
-            work = generation(width, samples)
-            plans.append(("comparisons", work, generation_sides(ways)))
+            if samples == 1 or width == min(arguments.widths):  # wide ones take many minutes
+                work = generation(width, samples)
+                plans.append(("comparisons", work, generation_sides(ways)))
     if arguments.growth:
         width = arguments.growth_width
         for clips in (4, 12, 48):
@@ -133,12 +139,16 @@ def generation(width: int, samples: int) -> dict[str, Any]:
 
 
 def training_sides(free_running: bool, ways: tuple[bool, ...] = (False,)) -> dict[str, Side]:
-    """Teacher-forced, feedback changes nothing; `ways`: with torch.compile or without."""
+    """Teacher-forced, feedback changes nothing; free running, the peers differ by 3 %.
+
+    `ways`: with torch.compile or without.
+    """
     sides = our_sides() if free_running else {"ours": (OURS, {"feedback": "frame"})}
     for compiled in ways:
         for name, apart in ((PUBLISHED, False), (LAB, True)):
-            options = {"targets_apart": apart, "compiled": compiled}
-            sides[name + ", compiled" * compiled] = (PEER, options)
+            if not (apart and free_running):  # spares memory, as all sides are there at once
+                options = {"targets_apart": apart, "compiled": compiled}
+                sides[name + ", compiled" * compiled] = (PEER, options)
     return sides
 
 
@@ -161,8 +171,8 @@ def compare_sides(
 ) -> dict[str, dict[str, Any]]:
     """Medians of each side, its first call (which compiles) and what it says of itself.
 
-    Ours compiles in a process of its own and takes its turns in another one, as a resumed run
-    does: the peak of memory is then the step's and not the compiler's.
+    Our training compiles in a process of its own and takes its turns in another one, as a resumed
+    run does: the peak of memory is then the step's and not the compiler's.
     """
     times = repeats(work, arguments.seconds)
 
@@ -173,7 +183,8 @@ def compare_sides(
     with contextlib.ExitStack() as stack:
         workers, found = {}, {}
         for name, side in sides.items():
-            with start(*side) if side[0] == OURS else contextlib.nullcontext() as cold:
+            apart = side[0] == OURS and work["kind"] == "training"
+            with start(*side) if apart else contextlib.nullcontext() as cold:
                 first = cold(1)["seconds"] if cold else None
             worker = workers[name] = stack.enter_context(start(*side))
             warm = worker(1)["seconds"]
