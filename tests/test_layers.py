@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,16 +39,41 @@ def test_upsampled_convolution_equals_enlarging_first(size):
     _same_with_gradients(layers.upsampled_conv3x3, plain, x, kernel)
 
 
-@pytest.mark.parametrize("frames", [5, 12, 29])  # less than a group, one, and part of a third
-@pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((1, 0), (0, 1))])
-def test_convolution_with_a_gradient_by_groups_equals_the_plain_one(frames, padding, monkeypatch):
+PADDINGS = [((1, 1), (1, 1)), ((1, 0), (0, 1))]
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("width", [4, 6, 5])  # four and two results side by side, and neither
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [(3, 16), (16, 3), (16, 16), (8, 8), (3, 20), (20, 3)]
+)
+def test_convolution_equals_the_plain_one(inputs, outputs, width, padding):
     side = 1 + sum(padding[0])
-    monkeypatch.setattr(layers, "_LARGE", 0)
-    monkeypatch.setattr(layers, "_WIDE", 1)
-    x, kernel = _random((frames, 6, 5, 3), 0), _random((side, side, 3, 4), 1)
+    x, kernel = _random((2, 3, width, inputs), 0), _random((side, side, inputs, outputs), 1)
     plain = lambda x, kernel: _library_conv(x, kernel, padding)  # noqa: E731
     ours = lambda x, kernel: layers.convolve(x, kernel, padding)  # noqa: E731
     _same_with_gradients(ours, plain, x, kernel)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("frames", [5, 12, 29])  # less than a group, one, and part of a third
+def test_kernel_gradient_by_groups_equals_the_plain_one(frames, padding):
+    side = 1 + sum(padding[0])
+    x, kernel = _random((frames, 3, 4, 3), 0), _random((side, side, 3, 32), 1)
+    plain = lambda x, kernel: _library_conv(x, kernel, padding)  # noqa: E731
+    ours = lambda x, kernel: layers.convolve(x, kernel, padding)  # noqa: E731
+    _same_with_gradients(ours, plain, x, kernel)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_head_is_a_convolution_with_a_bias(dtype):
+    x = _random((2, 4, 4, 6), 0)
+    layer = layers.Head3x3(3, jnp.dtype(dtype))
+    params = jax.tree.map(lambda p: p + 0.1, layer.init(jax.random.key(1), x))
+    library = nn.Conv(3, (3, 3), dtype=jnp.dtype(dtype))
+    ours, plain = layer.apply(params, x), library.apply(params, x)
+    assert ours.dtype == plain.dtype
+    np.testing.assert_allclose(ours.astype(float), plain.astype(float), rtol=0.02, atol=1e-5)
 
 
 def _plain_conv(x, params):

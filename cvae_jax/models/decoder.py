@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, MergeSkip, activation
+from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, Head3x3, MergeSkip, activation
 
 _FLOW_STAGE = 3
 """The stage at 1/4 size, where the flow is drawn."""
@@ -45,7 +45,6 @@ class Decoder(nn.Module):
         else:
             x = ConvBlock((8 * w,), self.dtype, name="stage5")(g)
         stages = ((8 * w, 8 * w, 4 * w), (4 * w, 4 * w, 2 * w), (2 * w, w), (w,))
-        head_init = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
         flow = None
         for stage, channels in zip((4, 3, 2, 1), stages, strict=True):
             upsample = x.shape[1] < skips[stage - 1].shape[1]
@@ -53,11 +52,8 @@ class Decoder(nn.Module):
             x = merge(x, skips[stage - 1])
             x = ConvBlock(channels[1:], self.dtype, name=f"stage{stage}")(x)
             if self.with_flow and stage == _FLOW_STAGE:
-                flow = nn.Conv(2, (3, 3), kernel_init=head_init, dtype=self.dtype, name="flow")(x)
-        head = nn.Conv(
-            self.out_channels, (3, 3), kernel_init=head_init, dtype=self.dtype, name="head"
-        )
+                flow = Head3x3(2, self.dtype, name="flow")(x)
         if flow is not None:
             size = (*x.shape[:3], 2)
             flow = jax.image.resize(_FLOW_SCALE * flow.astype(jnp.float32), size, "linear")
-        return head(x).astype(jnp.float32), flow
+        return Head3x3(self.out_channels, self.dtype, name="head")(x).astype(jnp.float32), flow

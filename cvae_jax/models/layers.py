@@ -12,10 +12,8 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal"
 """Keeps activations at scale through leaky ReLUs without a normaliser (He et al. 2015)."""
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-_GROUP = 12
-"""Frames whose part of a kernel's gradient is taken at once."""
-_LARGE, _WIDE = 2**22, 64
-"""Grouping pays for inputs or outputs of more values, and not fewer channels in and out."""
+_MOST_GROUPS = 12
+"""Of frames in a kernel's gradient; each is one more convolution to compile."""
 
 
 def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -53,31 +51,70 @@ def convolve(
 ) -> Float[Array, "batch new_height new_width out"]:
     """A convolution, stride 1, with zeros around as `padding` says (rows, then columns).
 
-    On a CPU the kernel's gradient is a sum over groups of frames: XLA takes it as one convolution
-    that runs over all frames at once, up to three times slower as they outgrow the caches.
+    On a CPU it takes forms that XLA computes faster; which ones pay is in docs/performance.md.
     """
-    return _plain_convolve(x, kernel, padding)
+    return _side_by_side(x, kernel, padding)
 
 
-def _plain_convolve(x, kernel, padding):
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_DIMENSIONS)
+def _plain_convolve(x, kernel, padding, strides=(1, 1)):
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS)
+
+
+def _side_by_side(x, kernel, padding):
+    """Neighbouring outputs of a row as channels of one, where channels are too few for vectors.
+
+    Each has the kernel at its own place in a wider one, between columns of zeros.
+    """
+    rows, columns, inputs, outputs = kernel.shape
+    count = _neighbours(inputs, outputs)
+    if (x.shape[2] + sum(padding[1]) - columns + 1) % count:
+        count = 1
+    shifted = [
+        jnp.pad(kernel, ((0, 0), (place, count - 1 - place), (0, 0), (0, 0)))
+        for place in range(count)
+    ]
+    wide = jnp.stack(shifted, axis=3).reshape(rows, columns + count - 1, inputs, count * outputs)
+    out = _plain_convolve(x, wide, padding, (1, count))
+    return out.reshape(*out.shape[:2], out.shape[2] * count, outputs)
+
+
+def _neighbours(inputs, outputs):
+    """How many outputs stand side by side: more than one on a CPU with few channels alone."""
+    if jax.default_backend() != "cpu" or max(inputs, outputs) > 16:
+        return 1
+    return 4 if outputs <= 8 or inputs <= 4 else 2
+
+
+def _kernel_gradient(x, gradient, kernel, padding):
+    """On a CPU a sum over groups of frames.
+
+    XLA takes it as one convolution that runs over all frames at once, up to three times slower as
+    they outgrow the caches.
+    """
+    size = len(x)
+    if jax.default_backend() == "cpu":
+        size = max(12 if kernel.shape[-1] >= 32 else 24, math.ceil(len(x) / _MOST_GROUPS))
+    total = jnp.zeros_like(kernel)
+    for start in range(0, len(x), size):
+        group = slice(start, start + size)
+        _, to_kernel = jax.vjp(lambda k, x=x[group]: _plain_convolve(x, k, padding), kernel)
+        total += to_kernel(gradient[group])[0]
+    return total
 
 
 def _convolve_forward(x, kernel, padding):
-    return _plain_convolve(x, kernel, padding), (x, kernel)
+    return _side_by_side(x, kernel, padding), (x, kernel)
 
 
 def _convolve_backward(padding, given, gradient):
     x, kernel = given
-    _, to_x = jax.vjp(lambda x: _plain_convolve(x, kernel, padding), x)
-    large = max(x.size, gradient.size) > _LARGE and min(kernel.shape[2:]) >= _WIDE
-    size = _GROUP if large and jax.default_backend() == "cpu" else len(x)
-    of_kernel = jnp.zeros_like(kernel)
-    for start in range(0, len(x), size):
-        group = slice(start, start + size)
-        _, to_kernel = jax.vjp(lambda k, x=x[group]: _plain_convolve(x, k, padding), kernel)
-        of_kernel += to_kernel(gradient[group])[0]
-    return *to_x(gradient), of_kernel
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    around = tuple(
+        (size - 1 - before, size - 1 - after)
+        for size, (before, after) in zip(kernel.shape[:2], padding, strict=True)
+    )
+    of_x = _side_by_side(gradient, turned, around)
+    return of_x, _kernel_gradient(x, gradient, kernel, padding)
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
@@ -171,6 +208,22 @@ class ConvBlock(nn.Module):
         for features in self.channels:
             x = activation(Conv3x3(features, self.dtype)(x))
         return x
+
+
+class Head3x3(nn.Module):
+    """A 3x3 convolution with a bias, of which little comes at the start of training."""
+
+    features: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width in"]
+    ) -> Float[Array, "batch height width features"]:
+        init = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+        kernel = self.param("kernel", init, (3, 3, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return conv3x3(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype)
 
 
 class MergeSkip(nn.Module):
