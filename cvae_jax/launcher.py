@@ -6,7 +6,8 @@ from pathlib import Path
 
 MALLOC = (
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
-    "glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456"
+    "glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456:"
+    "glibc.malloc.arena_max=1"  # the arenas of threads give large buffers back at once
 )
 
 
