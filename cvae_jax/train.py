@@ -65,15 +65,17 @@ def _train(
         if start_step:
             print(f"{workdir}: going on after step {start_step}")
         print(f"{workdir}: batches of {settings.batch_size} on {parallel.describe()}")
-        batches = pipeline.train_batches(
-            source,
-            num_frames=num_frames,
-            batch_size=settings.batch_size,
-            seed=config.seed,
-            start_step=start_step,
-            num_threads=config.data.num_threads,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+        batches = pipeline.Timed(
+            pipeline.train_batches(
+                source,
+                num_frames=num_frames,
+                batch_size=settings.batch_size,
+                seed=config.seed,
+                start_step=start_step,
+                num_threads=config.data.num_threads,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            )
         )
         log = MetricsLog(workdir, start_step)
         bar = Progress(num_steps, start_step, frames_per_step=frames_per_step)
@@ -94,6 +96,7 @@ def _train(
                     means["teacher_forcing_ratio"] = teacher_forcing_ratio[step]
                     seconds = time.monotonic() - last_log_time
                     means["frames_per_second"] = len(recent) * frames_per_step / seconds
+                    means["input_wait_fraction"] = batches.take_waited() / seconds
                     log.write(done, {f"train/{name}": value for name, value in means.items()})
                     bar.advance(0, loss=means["loss"])
                     recent, last_log_time = [], time.monotonic()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from cvae_jax import evaluate, files, parallel, run_folder, validation
+from cvae_jax.logs import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "--config=configs/tiny.py"
@@ -83,7 +84,8 @@ def _parameters(workdir, step):
 def _metrics(workdir):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        line.pop("train/frames_per_second", None)  # the one figure that is of the clock
+        for name in ("frames_per_second", "input_wait_fraction"):  # these are of the clock
+            line.pop(f"train/{name}", None)
     return lines
 
 
@@ -105,6 +107,9 @@ def test_training_leaves_what_the_design_says(trained):
         "4",
     ]
     assert list(trained.glob("events.*"))
+    for line in read_metrics(trained):
+        assert 0 <= line.get("train/input_wait_fraction", 0) <= 1
+    assert sum("train/input_wait_fraction" in line for line in read_metrics(trained)) == 4
 
 
 def test_two_steps_and_two_more_equal_four_bit_for_bit(trained, data, tmp_path):

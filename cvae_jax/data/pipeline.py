@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,29 @@ class Batch(NamedTuple):
     action: Float32[np.ndarray, "batch time action_dim"]
     position: Float32[np.ndarray, "batch time position_dim"]
     clip_id: Int32[np.ndarray, "batch"]
+
+
+class Timed:
+    """Batches as they come, and how long was waited for them."""
+
+    def __init__(self, batches: Iterator[Batch]):
+        """Nothing has been waited for yet."""
+        self._batches, self._waited = batches, 0.0
+
+    def __iter__(self) -> Timed:
+        return self
+
+    def __next__(self) -> Batch:
+        start = time.monotonic()
+        try:
+            return next(self._batches)
+        finally:
+            self._waited += time.monotonic() - start
+
+    def take_waited(self) -> float:
+        """Seconds since the last call."""
+        waited, self._waited = self._waited, 0.0
+        return waited
 
 
 def train_batches(

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -158,3 +159,17 @@ def test_damage_is_reported_from_the_reading_threads(source, monkeypatch):
     monkeypatch.setattr(source, "records", [b"\xff\xff"] * 24)
     with pytest.raises(UserError, match=r"train clip .* is damaged"):
         take(source, 1)
+
+
+def test_time_waited_for_batches_is_told_once(source):
+    (batch,) = take(source, 1)
+
+    def slow():
+        for _ in range(2):
+            time.sleep(0.02)
+            yield batch
+
+    batches = pipeline.Timed(slow())
+    assert len(list(batches)) == 2
+    assert batches.take_waited() >= 0.04
+    assert batches.take_waited() == 0
