@@ -8,7 +8,11 @@ import numpy as np
 from cvae_jax.report.drawing import Chart, Line
 from cvae_jax.report.runs import Run
 
-BASELINE = "copy last frame"
+BASELINES = {  # section of evaluation/STEP.json, label, how a caption tells it
+    "copy_last_frame": ("copy last frame", "Dashed grey: repeating the last context frame."),
+    "mean_motion": ("mean motion", "Dash-dotted grey: moving as the data do on average."),
+}
+BAND = "Shaded: 95 % interval over clips."
 
 
 class Logged(NamedTuple):
@@ -84,15 +88,13 @@ PER_FRAME = [  # key in evaluation/STEP.json, title, y_label, caption
         "psnr_per_frame",
         "PSNR by frame",
         "PSNR (dB)",
-        "Higher is better; the first predicted frame is 1. Dashed grey: repeating the last "
-        "context frame.",
+        "Higher is better; the first predicted frame is 1.",
     ),
     (
         "ssim_per_frame",
         "SSIM by frame",
         "SSIM",
-        "Structural similarity, 1 for identical frames. Dashed grey: repeating the last context "
-        "frame.",
+        "Structural similarity, 1 for identical frames.",
     ),
     (
         "kl_per_frame",
@@ -111,7 +113,8 @@ def training(runs: Sequence[Run]) -> list[Chart]:
         for number, run in enumerate(runs):
             lines += _over_steps(run.name, number, run.metrics, logged.key, logged.smooth)
             if logged.baseline:
-                lines += _over_steps(BASELINE, None, run.metrics, logged.baseline)
+                label, _ = BASELINES["copy_last_frame"]
+                lines += _over_steps(label, None, run.metrics, logged.baseline)
         chart = Chart(
             logged.name,
             logged.title,
@@ -134,8 +137,14 @@ def per_frame(runs: Sequence[Run]) -> list[Chart]:
         lines = []
         for number, run in enumerate(runs):
             mine = run.evaluation if key == "kl_per_frame" else run.model
-            lines += _over_frames(run.name, number, mine.get(key))
-            lines += _over_frames(BASELINE, None, run.copy_last_frame.get(key))
+            lines += _over_frames(run.name, mine, key, number)
+            for place, (section, (label, _)) in enumerate(BASELINES.items()):
+                lines += _over_frames(label, run.measures(section), key, None, place)
+        shown = {line.label for line in lines if line.series is None}
+        caption = " ".join(
+            [caption, *(text for label, text in BASELINES.values() if label in shown)]
+            + [BAND] * any(line.band is not None for line in lines)
+        )
         if lines:
             charts.append(Chart(key, title, caption, "predicted frame", y_label, _distinct(lines)))
     return charts
@@ -155,11 +164,19 @@ def _over_steps(
 
 
 def _over_frames(
-    label: str, series: int | None, values: Sequence[int | float | None] | None
+    label: str,
+    measures: Mapping[str, Any],
+    key: str,
+    series: int | None,
+    baseline: int = 0,
 ) -> list[Line]:
     """The curve of a measure of frames 1, 2, ...; none where it was not measured."""
-    y = np.array(values or [], float)
-    return [Line(label, np.arange(1.0, len(y) + 1), y, series)] if np.isfinite(y).any() else []
+    y = np.array(measures.get(key) or [], float)
+    ends = np.array(measures.get(f"{key}_interval") or [], float)
+    band = ends.T if ends.shape == (len(y), 2) else None
+    x = np.arange(1.0, len(y) + 1)
+    line = Line(label, x, y, series, band=band, baseline=baseline)
+    return [line] if np.isfinite(y).any() else []
 
 
 def _distinct(lines: Sequence[Line]) -> list[Line]:

@@ -1,11 +1,12 @@
 """The figures and settings of runs as rows of text."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from cvae_jax.report.runs import Run
+from cvae_jax.report.runs import VARIANTS, Run
 
 NOTHING = "–"
 
@@ -17,6 +18,7 @@ class Measure(NamedTuple):
     heading: str
     unit: str
     decimals: int
+    lower_is_better: bool = False
 
 
 class Cell(NamedTuple):
@@ -43,36 +45,41 @@ class Setting(NamedTuple):
         return len(set(self.values)) > 1
 
 
-MEASURES = [
-    Measure("psnr_mean", "PSNR", "dB", 2),
-    Measure("psnr_moving_mean", "PSNR, moving pixels", "dB", 2),
-    Measure("ssim_mean", "SSIM", "", 3),
-]
+MEASURES = ["psnr_mean", "psnr_moving_mean", "ssim_mean"]
+HEADINGS = {"psnr_moving": "PSNR, moving pixels"}
+LOWER_IS_BETTER = ("lpips", "fvd")
 
 
 def measures(runs: Sequence[Run]) -> list[Measure]:
-    """The usual measures, then every `..._best_of_N` that some run has."""
-    found = []
-    for key in dict.fromkeys(key for run in runs for key in run.model):
-        name, best_of, number = key.partition("_best_of_")
-        if best_of and number.isdigit():
-            unit, decimals = ("dB", 2) if name == "psnr" else ("", 3)
-            found.append(Measure(key, f"{name.upper()}, best of {number}", unit, decimals))
-    return [*MEASURES, *found]
+    """The usual measures, then every other mean, median and best of N that some run has."""
+    keys = dict.fromkeys([*MEASURES, *(key for run in runs for key in run.model)])
+    return [found for found in map(_measure, keys) if found]
+
+
+def _measure(key: str) -> Measure | None:
+    """The column of a key such as `psnr_mean`, `psnr_median` or `psnr_best_of_100`."""
+    match = re.fullmatch(r"(\w+?)_(mean|median|best_of_(\d+))", key)
+    if not match:
+        return None
+    name, kind, number = match.groups()
+    heading = HEADINGS.get(name, name.upper().replace("_", " "))
+    heading += f", best of {number}" if number else ", median" if kind == "median" else ""
+    unit, decimals = ("dB", 2) if name.startswith("psnr") else ("", 3)
+    return Measure(key, heading, unit, decimals, name in LOWER_IS_BETTER)
 
 
 def results(run: Run, columns: Sequence[Measure]) -> list[tuple[str, list[Cell]]]:
     """Rows of the table of results, none where nothing was measured."""
     if not run.model:
         return []
-    rows = [
-        ("Model", [_cell(run.model, column) for column in columns]),
-        ("Copy last frame", [_cell(run.copy_last_frame, column) for column in columns]),
-        ("Gain over copying", [_gain(run, column) for column in columns]),
-    ]
-    if shuffled := run.evaluation.get("shuffled_actions"):  # not there if condition=none
-        cells = [_cell(shuffled, column) for column in columns]
-        rows.append(("Model, another clip’s actions", cells))
+    rows = [("Model", [_cell(run.model, column) for column in columns])]
+    for section, title in VARIANTS.items():
+        cells = [_cell(run.measures(section), column) for column in columns]
+        if section == "copy_last_frame":
+            gains = [_gain(run, column) for column in columns]
+            rows += [(title, cells), ("Gain over copying", gains)]
+        elif any(cell.text != NOTHING for cell in cells):  # such as no actions to shuffle
+            rows.append((title, cells))
     return rows
 
 
@@ -116,7 +123,8 @@ def grouped(rows: Sequence[Setting]) -> dict[str, list[Setting]]:
 
 def _gain(run: Run, column: Measure) -> Cell:
     """How much better the model is than the baseline."""
-    gain = _difference(run.model.get(column.key), run.copy_last_frame.get(column.key))
+    pair = run.model.get(column.key), run.copy_last_frame.get(column.key)
+    gain = _difference(*(pair[::-1] if column.lower_is_better else pair))
     return Cell(NOTHING if gain is None else f"{gain:+.{column.decimals}f}".replace("-", "−"))
 
 
