@@ -25,8 +25,8 @@ def rows(num_samples: int) -> list[str]:
     """What the rows of a sheet show, from top to bottom."""
     numbers = range(1, num_samples + 1)
     names = [f"sample {number}" for number in numbers] if num_samples > 1 else ["prediction"]
-    deviation = ["standard deviation"] if num_samples > 1 else []
-    return ["truth", *names, *(f"error of {name}" for name in names), *deviation]
+    errors = [f"error {number}" for number in numbers] if num_samples > 1 else ["error"]
+    return ["truth", *names, *errors, *["deviation"] * (num_samples > 1)]
 
 
 def draw(truth: Video, samples: Videos, std: Heat, num_context_frames: int) -> Picture:

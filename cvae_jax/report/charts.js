@@ -2,11 +2,14 @@
 // Draws each chart again, to be pointed at and zoomed; those of one section share their x axis.
 // Without this script, and on paper, the page shows the charts that Python drew.
 (() => {
-  const WIDTH = 360, HEIGHT = 225, LEFT = 46, RIGHT = 10, TOP = 8, BOTTOM = 36;
+  const WIDTH = 360, HEIGHT = 225, LEFT = 62, RIGHT = 10, TOP = 8, BOTTOM = 36;
   const INNER = WIDTH - LEFT - RIGHT, TALL = HEIGHT - TOP - BOTTOM;
   const PADDING = 0.05, MOST_MARKED = 40, LEAST_DRAG = 6;
 
-  const text = (value) => String(+value.toPrecision(4)).replace("-", "−");
+  const text = (value) => {
+    const rounded = +value.toPrecision(4), tiny = rounded && Math.abs(rounded) < 1e-3;
+    return (tiny ? rounded.toExponential() : String(rounded)).replaceAll("-", "−");
+  };
   const short = (value) =>
     value >= 1e6 ? `${text(value / 1e6)}M` : value >= 1e3 ? `${text(value / 1e3)}k` : text(value);
   const between = (value, [low, high]) => value >= low && value <= high;
@@ -46,7 +49,7 @@
   class Chart {
     constructor(figure, group) {
       const still = figure.querySelector(".drawn");
-      Object.assign(this, JSON.parse(figure.querySelector("script").textContent), { group });
+      Object.assign(this, JSON.parse(figure.querySelector("script").textContent), { figure, group });
       this.live = document.createElement("div");
       this.live.className = "live";
       this.live.tabIndex = 0;
@@ -57,6 +60,7 @@
       this.svg.setAttribute("aria-hidden", "true");
       this.readout = document.createElement("p");
       this.readout.className = "readout";
+      this.readout.style.minHeight = `${1.45 * Math.ceil((this.lines.length + 1) / 2)}em`;
       still.after(this.live, this.readout);
       figure.classList.add("is-live");
       this.listen();
@@ -80,6 +84,8 @@
       const base = TOP + TALL, middle = LEFT + INNER / 2;
       add(this.svg, "line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: base, y2: base });
       add(this.svg, "text", { x: middle, y: HEIGHT - 5, "text-anchor": "middle" }, this.xLabel);
+      const aside = { transform: `translate(11 ${TOP + TALL / 2}) rotate(-90)` };
+      add(this.svg, "text", { ...aside, "text-anchor": "middle" }, this.yLabel);
       const plot = add(this.svg, "svg", { x: LEFT, y: TOP, width: INNER, height: TALL });
       for (const line of this.lines) this.drawLine(plot, line);
       this.marks = add(this.svg, "g");
@@ -137,6 +143,7 @@
     point(x) {
       this.marks.replaceChildren();
       this.readout.replaceChildren();
+      this.figure.classList.toggle("is-pointed", x !== null);
       if (x === null) return;
       const lines = this.lines.filter((line) => line.x.length);
       const at = lines[0].x[nearest(lines[0], x)];
@@ -196,7 +203,9 @@
       };
       this.live.addEventListener("pointerup", stop);
       this.live.addEventListener("pointercancel", stop);
-      this.live.addEventListener("pointerleave", () => this.group.point(null));
+      const leave = (event) => { if (event.pointerType !== "touch") this.group.point(null); };
+      this.live.addEventListener("pointerleave", leave);
+      this.live.addEventListener("blur", leave);
       this.live.addEventListener("dblclick", () => this.group.zoom(this.group.full));
       this.live.addEventListener("keydown", (event) => this.press(event));
     }

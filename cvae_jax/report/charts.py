@@ -180,9 +180,9 @@ def _over_frames(
 
 
 def _distinct(lines: Sequence[Line]) -> list[Line]:
-    """Leaves out the baselines that repeat another run's."""
+    """The runs' curves, then the baselines but for those that repeat another run's."""
     kept: list[Line] = []
-    for line in lines:
+    for line in sorted(lines, key=lambda line: line.series is None):
         repeated = line.series is None and any(
             other.series is None
             and np.array_equal(line.x, other.x)

@@ -105,6 +105,7 @@ def live(chart: Chart) -> dict[str, Any]:
     """What charts.js needs to draw the chart again, as it is zoomed and pointed at."""
     return {
         "xLabel": chart.x_label,
+        "yLabel": chart.y_label,
         "logY": _is_log(chart),
         "yLimits": chart.y_limits,
         "lines": [
@@ -141,9 +142,9 @@ def dashes(series: int) -> tuple[float, ...]:
     return DASHES[series // len(SERIES) % len(DASHES)]
 
 
-def dash_array(lengths: Sequence[float], width: float = LINE_WIDTH) -> str:
-    """Dashes of a line of some width, as SVG has them."""
-    return " ".join(f"{width * length:g}" for length in lengths)
+def dash_array(lengths: Sequence[float]) -> str:
+    """Dashes as SVG has them."""
+    return " ".join(f"{LINE_WIDTH * length:g}" for length in lengths)
 
 
 def _draw_line(axes: Axes, line: Line) -> None:
