@@ -1,8 +1,7 @@
 """Clips that a person can look at: truth and several samples from the prior."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -22,12 +21,6 @@ from cvae_jax.types import to_uint8, to_unit_range
 FRAMES_PER_SECOND = 4
 NUM_DRAWN = 4
 """Samples beside each other; further ones enter the standard deviation alone."""
-
-_SAME_CLIPS = (
-    *("data_fingerprint", "camera", "split", "start_frame"),
-    *("num_context_frames", "num_predicted_frames"),
-)
-"""What of a protocol decides which frames the clip of a number has."""
 
 
 def run(workdir: Path, config: Config, checkpoint: str) -> None:
@@ -52,7 +45,7 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
     state, step = evaluate.restore(workdir, config, checkpoint)
     folder = workdir / "samples"
     check_writable(folder)
-    psnr_per_clip = _evaluated(workdir, step, evaluate.protocol(config, source, run_info))
+    psnr_per_clip = _evaluated(workdir, step, config, source)
     ranks = rank(psnr_per_clip)
     clip_ids = list(dict.fromkeys([*config.sample.clip_ids, *ranks]))
     length = config.eval.num_context_frames + config.eval.num_predicted_frames
@@ -95,13 +88,24 @@ def predict(config: Config, params: rollout.Params, batch: Batch) -> np.ndarray:
     return np.concatenate([np.asarray(generate(params, clip)) for clip in clips])
 
 
-def _evaluated(workdir: Path, step: int, protocol: Mapping[str, Any]) -> list[float]:
-    """PSNR of each clip from the evaluation of a checkpoint, if it was of the same frames."""
-    path = workdir / "evaluation" / f"{step}.json"
-    result = read_json(path, "run --mode=evaluate again") if path.exists() else {}
-    measured = result.get("protocol", {})
-    same = all(measured.get(name) == protocol[name] for name in _SAME_CLIPS)
-    return result.get("model", {}).get("psnr_per_clip", []) if same else []
+def _evaluated(workdir, step, config, source) -> list[float]:
+    """PSNR of each clip from an evaluation of the checkpoint, if one was of the same frames."""
+    same = {
+        "data_fingerprint": source.statistics.fingerprint,
+        "camera": config.data.camera,
+        "split": config.eval.split,
+        "start_frame": 0,
+        "num_context_frames": config.eval.num_context_frames,
+        "num_predicted_frames": config.eval.num_predicted_frames,
+    }
+    for name in (f"{step}.json", "latest.json"):
+        path = workdir / "evaluation" / name
+        result = read_json(path, "run --mode=evaluate again") if path.exists() else {}
+        protocol = result.get("protocol", {})
+        of_these = all(protocol.get(field) == value for field, value in same.items())
+        if of_these and result.get("checkpoint_step") == step:
+            return result.get("model", {}).get("psnr_per_clip", [])
+    return []
 
 
 def _draw(folder, config, batch, predicted, step, about):

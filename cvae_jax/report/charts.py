@@ -1,6 +1,7 @@
 """Which curves a report shows, and what each of them tells."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ BASELINES = {  # section of evaluation/STEP.json, label, how a caption tells it
     "copy_last_frame": ("copy last frame", "Dashed grey: repeating the last context frame."),
     "mean_motion": ("mean motion", "Dash-dotted grey: moving as the data do on average."),
 }
-BAND = "Shaded: 95 % interval over clips."
 
 
 class Logged(NamedTuple):
@@ -138,16 +138,46 @@ def per_frame(runs: Sequence[Run]) -> list[Chart]:
         for number, run in enumerate(runs):
             mine = run.evaluation if key == "kl_per_frame" else run.model
             lines += _over_frames(run.name, mine, key, number)
+            for best in _best_of(mine, key):
+                samples = best.removesuffix("_per_frame").rpartition("_")[2]
+                lines += _over_frames(f"{run.name}, best of {samples}", mine, best, number, 3)
             for place, (section, (label, _)) in enumerate(BASELINES.items()):
                 lines += _over_frames(label, run.measures(section), key, None, place)
-        shown = {line.label for line in lines if line.series is None}
-        caption = " ".join(
-            [caption, *(text for label, text in BASELINES.values() if label in shown)]
-            + [BAND] * any(line.band is not None for line in lines)
-        )
         if lines:
+            caption = " ".join([caption, *_explained(lines)])
             charts.append(Chart(key, title, caption, "predicted frame", y_label, _distinct(lines)))
     return charts
+
+
+def latent(runs: Sequence[Run]) -> list[Chart]:
+    """A chart over the dimensions of the latent, of the runs that have measured them."""
+    lines = []
+    for number, run in enumerate(runs):
+        kl = np.sort(np.array(run.measures("latent").get("kl_per_dimension") or [], float))[::-1]
+        if len(kl):
+            lines.append(Line(run.name, np.arange(1.0, len(kl) + 1), kl, number))
+    caption = "What each dimension tells beyond the prior, per frame, from the most to the least."
+    labels = ("dimension, by its KL", "KL (nats)")
+    chart = Chart(
+        "kl_per_dimension", "KL by dimension", caption, *labels, lines, y_limits=(0.0, None)
+    )
+    return [chart] if lines else []
+
+
+def _best_of(measures: Mapping[str, Any], key: str) -> list[str]:
+    """Keys of the course over frames of the best of several samples."""
+    pattern = key.replace("_per_frame", r"_best_of_\d+_per_frame")
+    return [name for name in measures if re.fullmatch(pattern, name)]
+
+
+def _explained(lines: Sequence[Line]) -> Iterator[str]:
+    """What a caption says of the baselines, bands and dots of a chart."""
+    labels = {line.label for line in lines if line.series is None}
+    yield from (text for label, text in BASELINES.values() if label in labels)
+    if any(line.series is not None and line.dash for line in lines):
+        yield "Dotted: the best of several samples."
+    if any(line.band is not None for line in lines):
+        yield "Shaded: 95 % interval over clips."
 
 
 def _over_steps(
@@ -168,14 +198,14 @@ def _over_frames(
     measures: Mapping[str, Any],
     key: str,
     series: int | None,
-    baseline: int = 0,
+    dash: int = 0,
 ) -> list[Line]:
     """The curve of a measure of frames 1, 2, ...; none where it was not measured."""
     y = np.array(measures.get(key) or [], float)
     ends = np.array(measures.get(f"{key}_interval") or [], float)
     band = ends.T if ends.shape == (len(y), 2) else None
     x = np.arange(1.0, len(y) + 1)
-    line = Line(label, x, y, series, band=band, baseline=baseline)
+    line = Line(label, x, y, series, band=band, dash=dash)
     return [line] if np.isfinite(y).any() else []
 
 

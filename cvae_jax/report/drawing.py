@@ -47,8 +47,8 @@ class Line:
     """One curve; `series` is the number of its run, None for a baseline.
 
     NaN in `y` leaves a gap. `smooth` adds a running mean in front of the points themselves.
-    `band` has the lower and the upper ends of an interval around each point. `baseline` counts
-    the baselines of a chart, which differ by their dashes.
+    `band` has the lower and the upper ends of an interval around each point. `dash` tells
+    curves of one run, or several baselines, apart by their dashes.
     """
 
     label: str
@@ -57,7 +57,7 @@ class Line:
     series: int | None = 0
     smooth: bool = False
     band: Float[np.ndarray, "2 points"] | None = None
-    baseline: int = 0
+    dash: int = 0
 
     @property
     def mean(self) -> Points | None:
@@ -68,7 +68,7 @@ class Line:
     @property
     def dashes(self) -> tuple[float, ...]:
         """Lengths of dashes and gaps, in widths of the line; none for a solid one."""
-        return dashes(self.series) if self.series is not None else DASHES[1 + self.baseline % 3]
+        return DASHES[1 + self.dash % 3] if self.series is None else dashes(self.series, self.dash)
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ def colour(series: int | None) -> str:
     return MUTED if series is None else SERIES[series % len(SERIES)]
 
 
-def dashes(series: int) -> tuple[float, ...]:
-    """Dashes of a run's curves."""
-    return DASHES[series // len(SERIES) % len(DASHES)]
+def dashes(series: int, dash: int = 0) -> tuple[float, ...]:
+    """Dashes of a run's curves, of which the first has dash 0."""
+    return DASHES[(series // len(SERIES) + dash) % len(DASHES)]
 
 
 def dash_array(lengths: Sequence[float]) -> str:

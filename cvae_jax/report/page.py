@@ -62,6 +62,8 @@ def write_report(workdirs: Sequence[Path], output: Path | None = None) -> Path:
             protocol=tables.settings([_measured(run) for run in runs]),
             training=list(_drawn(charts.training(runs), curves)),
             per_frame=list(_drawn(charts.per_frame(runs), curves)),
+            per_dimension=list(_drawn(charts.latent(runs), curves)),
+            latent=tables.latent(runs),
             settings={
                 "Configuration": tables.settings([run.config for run in runs]),
                 "Data": tables.settings([run.data for run in runs]),

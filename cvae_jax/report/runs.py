@@ -15,9 +15,9 @@ VARIANTS = {  # sections of evaluation/STEP.json beside `model`
     "mean_motion": "Mean motion of the data",
     "shuffled_actions": "Model, another clip’s actions",
     "zeroed_actions": "Model, actions set to zero",
-    "reconstruction": "Model, latents from the posterior",
 }
-MEASURED = ["protocol", "model", *VARIANTS]
+RECONSTRUCTION = "reconstruction_from_posterior"  # within `latent`, since it is no prediction
+MEASURED = ["protocol", "model", *VARIANTS, "latent", "diversity"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ class Run:
     def measures(self, section: str) -> Mapping[str, Any]:
         """The measures in a section of the evaluation, none where it was not measured."""
         return self.evaluation.get(section, {})
+
+    @property
+    def reconstruction(self) -> Mapping[str, Any]:
+        """Measures of the true frames as the posterior, which sees them, lets them be drawn."""
+        found = self.measures("latent").get(RECONSTRUCTION, {})
+        return found if isinstance(found, Mapping) else {}
 
     def command(self, mode: str) -> str:
         """The command line that makes what `mode` makes in this workdir."""

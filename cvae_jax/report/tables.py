@@ -49,6 +49,14 @@ MEASURES = ["psnr_mean", "psnr_moving_mean", "ssim_mean"]
 HEADINGS = {"psnr_moving": "PSNR, moving pixels"}
 LOWER_IS_BETTER = ("lpips", "fvd")
 
+LATENT = [  # name, section of evaluation/STEP.json (None: the reconstruction), key, decimals
+    ("KL of posterior and prior, nats a frame", "latent", "kl_mean", 4),
+    ("active dimensions", "latent", "num_active_dimensions", 0),
+    ("reconstruction from the posterior, PSNR (dB)", None, "psnr_mean", 2),
+    ("that above prediction from the prior (dB)", None, "psnr_above_prediction_mean", 2),
+    ("deviation between samples, of a range of 1", "diversity", "pixel_std_mean", 4),
+]
+
 
 def measures(runs: Sequence[Run]) -> list[Measure]:
     """The usual measures, then every other mean, median and best of N that some run has."""
@@ -80,6 +88,19 @@ def results(run: Run, columns: Sequence[Measure]) -> list[tuple[str, list[Cell]]
             rows += [(title, cells), ("Gain over copying", gains)]
         elif any(cell.text != NOTHING for cell in cells):  # such as no actions to shuffle
             rows.append((title, cells))
+    return rows
+
+
+def latent(runs: Sequence[Run]) -> list[Setting]:
+    """How much of the latent is used and how much samples differ, of those runs that say it."""
+    rows = []
+    for name, section, key, decimals in LATENT:
+        column = Measure(key, name, "", decimals)
+        found = [run.reconstruction if section is None else run.measures(section) for run in runs]
+        cells = [_cell(figures, column) for figures in found]
+        texts = [f"{text} ({interval})" if interval else text for text, interval in cells]
+        if set(texts) != {NOTHING}:
+            rows.append(Setting(name, texts))
     return rows
 
 
