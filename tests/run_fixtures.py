@@ -57,9 +57,25 @@ def write_evaluation(workdir: Path, psnr: float = 28.0, **protocol: Any) -> None
         "protocol": {"split": "test", "num_predicted_frames": 10, **protocol},
         "checkpoint_step": 60,
         "num_clips": 32,
-        "model": _measures(psnr, 0.5) | {"psnr_best_of_100": psnr + 1},
+        "model": _measures(psnr, 0.5)
+        | {
+            "psnr_median": psnr - 2.6,
+            "psnr_best_of_100": psnr + 1,
+            "psnr_best_of_100_per_frame": [psnr + 1 - frame / 2 for frame in range(10)],
+        },
         "copy_last_frame": _measures(psnr - 2, 0.9),
+        "mean_motion": {"psnr_mean": psnr - 5.5, "psnr_per_frame": [psnr - 5.5] * 10},
         "shuffled_actions": {"psnr_mean": psnr - 6},
+        "latent": {
+            "kl_per_dimension": [0.1, 0.5, 0.2],
+            "num_active_dimensions": 3,
+            "reconstruction_from_posterior": {
+                "psnr_mean": psnr - 1.5,
+                "psnr_mean_interval": [psnr - 1.9, psnr - 1.1],
+                "psnr_above_prediction_mean": -0.004,
+                "psnr_above_prediction_mean_interval": [-0.01, 0.01],
+            },
+        },
         "kl_per_frame": [2.0] * 10,
     }
     write_json(workdir / "evaluation" / "latest.json", value)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import shutil
 from html.parser import HTMLParser
 from itertools import chain
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 from PIL import Image
 
 from cvae_jax.errors import UserError
-from cvae_jax.files import write_json
+from cvae_jax.files import read_json, write_json
 from cvae_jax.report import write_report
-from cvae_jax.report.charts import training
+from cvae_jax.report.charts import latent, per_frame, training
 from cvae_jax.report.drawing import Chart, Line, draw, running_mean
 from cvae_jax.report.runs import read_run, read_runs
 from tests.run_fixtures import (
@@ -74,10 +75,17 @@ def page(run: Path) -> _Page:
 
 
 def test_results_are_those_of_the_evaluation(page: _Page) -> None:
-    assert ["Model", "25.75 | 25.50 to 26.00", "18.00", "0.912", "29.00"] in page.rows
-    assert ["Copy last frame", "21.95 | 21.70 to 22.20", "16.00", "0.912", "–"] in page.rows
-    assert ["Gain over copying", "+3.80", "+2.00", "+0.000", "–"] in page.rows
-    assert ["Model, another clip’s actions", "22.00", "–", "–", "–"] in page.rows
+    assert ["Model", "25.75 | 25.50 to 26.00", "18.00", "0.912"] in page.rows
+    assert ["Model, median clip", "25.40", "–", "–"] in page.rows
+    assert ["Model, best of 100 samples", "29.00", "–", "–"] in page.rows
+    assert ["Copy last frame", "21.95 | 21.70 to 22.20", "16.00", "0.912"] in page.rows
+    assert ["Gain over copying", "+3.80", "+2.00", "+0.000"] in page.rows
+    assert ["Model, another clip’s actions", "22.00", "–", "–"] in page.rows
+    assert ["Mean motion of the data", "22.50", "–", "–"] in page.rows
+    assert not any(row[:1] == ["Model, actions set to zero"] for row in page.rows)
+    assert ["reconstruction from the posterior, PSNR (dB)", "26.50 (26.10 to 26.90)"] in page.rows
+    assert ["that above prediction from the prior (dB)", "0.00 (−0.01 to 0.01)"] in page.rows
+    assert ["active dimensions", "3"] in page.rows
     assert "25.8 dB PSNR, 3.8 dB above repeating the last context frame" in page.text
     assert "above it at every one of the 10 frames" in page.text
     assert "PSNR falls by 3.8 dB" in page.text
@@ -98,7 +106,7 @@ def test_says_what_was_run(page: _Page) -> None:
 def test_curves_are_in_the_page_and_beside_it(run: Path, page: _Page) -> None:
     names = [
         *("mse", "kl", "kl_weight", "teacher_forcing_ratio", "learning_rate", "validation_psnr"),
-        *("psnr_per_frame", "ssim_per_frame", "kl_per_frame"),
+        *("psnr_per_frame", "ssim_per_frame", "kl_per_frame", "kl_per_dimension"),
     ]
     assert sorted(path.stem for path in (run / "curves").iterdir()) == sorted(names)
     for path in (run / "curves").iterdir():
@@ -125,7 +133,7 @@ def test_page_allows_its_own_script_alone(page: _Page) -> None:
     assert [f"'sha256-{digest}'" for digest in digests] == re.findall(r"'sha256-.*?'", policy)
     assert policy.startswith("default-src 'none'; img-src data:; ")
     kinds = [attributes.get("type") for tag, attributes in page.tags if tag == "script"]
-    assert kinds == ["application/json"] * (9 + 3) + [None]  # charts, clips, and the script itself
+    assert kinds == ["application/json"] * (10 + 3) + [None]  # charts, clips, and the script itself
 
 
 def test_links_within_the_page_lead_somewhere_and_ids_are_unique(page: _Page) -> None:
@@ -249,6 +257,63 @@ def test_equal_baselines_of_several_runs_are_drawn_once(run: Path) -> None:
     charts = {c.name: c for c in training([read_run(run, "one"), read_run(run, "two")])}
     labels = [line.label for line in charts["validation_psnr"].lines]
     assert labels == ["one", "two", "copy last frame"]
+
+
+def test_courses_over_frames_have_their_bands_and_their_best_of_many(run: Path) -> None:
+    chart, *_ = per_frame([read_run(run, "demo")])
+    mine, best, copied, moved = chart.lines
+    assert [line.label for line in chart.lines] == [
+        *("demo", "demo, best of 100", "copy last frame", "mean motion")
+    ]
+    np.testing.assert_allclose(mine.band, [mine.y - 0.3, mine.y + 0.3])
+    assert (best.series, best.band) == (0, None)
+    np.testing.assert_array_equal(best.y, mine.y + 1)
+    assert len({line.dashes for line in (mine, best, copied, moved)}) == 4
+    for said in ("Dotted: the best", "Dashed grey: ", "Dash-dotted grey: ", "Shaded: 95 %"):
+        assert said in chart.caption
+
+
+def test_dimensions_of_the_latent_are_in_the_order_of_their_kl(run: Path) -> None:
+    (chart,) = latent([read_run(run, "demo")])
+    (line,) = chart.lines
+    assert (list(line.x), list(line.y)) == ([1, 2, 3], [0.5, 0.2, 0.1])
+
+
+def test_a_metric_of_which_low_is_good_gains_by_falling(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    value = {"model": {"lpips_mean": 0.1}, "copy_last_frame": {"lpips_mean": 0.3}}
+    write_json(tmp_path / "evaluation" / "latest.json", value)
+    page = _Page(write_report([tmp_path]))
+    assert ["Gain over copying", "–", "–", "–", "+0.200"] in page.rows
+
+
+def test_damaged_samples_are_the_users_mistake(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    write_samples(tmp_path)
+    described = tmp_path / "samples" / "samples.json"
+    whole = described.read_text()
+    for damage in (('"clip": 7', '"clip": 8'), ('"num_frames": 4', '"num_frames": []'), ("[", "")):
+        described.write_text(whole.replace(*damage, 1))
+        with pytest.raises(UserError, match=r"samples.*run --mode=sample again"):
+            write_report([tmp_path])
+
+
+def test_several_runs_show_clips_that_all_of_them_have(tmp_path: Path) -> None:
+    workdirs = [tmp_path / "one", tmp_path / "two"]
+    for workdir, extra in zip(workdirs, ([4, 9, 5, 6], [8, 9]), strict=True):
+        write_config(workdir)
+        write_samples(workdir)
+        described = workdir / "samples" / "samples.json"
+        value = read_json(described)
+        for clip in extra:
+            value["clips"].insert(0, value["clips"][-3] | {"clip": clip, "psnr_mean": None})
+            shutil.copy(
+                workdir / "samples/clip_000_sheet.png",
+                described.parent / f"clip_{clip:03}_sheet.png",
+            )
+        write_json(described, value)
+    shown = re.findall(r"<h4>(Clip \d+)", write_report(workdirs).read_text())
+    assert shown == ["Clip 7", "Clip 3", "Clip 9", "Clip 0"] * 2
 
 
 def test_running_mean_is_a_mean_of_what_is_known() -> None:

@@ -17,7 +17,7 @@ from cvae_jax.report.runs import Run, read_runs
 
 FOLDER = Path(__file__).parent
 TEMPLATE = "page.html.jinja"
-SCRIPTS = ("charts.js", "players.js")
+SCRIPTS = ("scales.js", "charts.js", "zoom.js", "players.js")
 
 
 class Section(NamedTuple):

@@ -14,7 +14,7 @@ NOTHING = "–"
 class Measure(NamedTuple):
     """A column of the table of results."""
 
-    key: str  # in evaluation/STEP.json
+    name: str  # in evaluation/STEP.json, where its mean is under `psnr_mean`
     heading: str
     unit: str
     decimals: int
@@ -45,10 +45,12 @@ class Setting(NamedTuple):
         return len(set(self.values)) > 1
 
 
-MEASURES = ["psnr_mean", "psnr_moving_mean", "ssim_mean"]
-HEADINGS = {"psnr_moving": "PSNR, moving pixels"}
+MEASURES = [
+    Measure("psnr", "PSNR", "dB", 2),
+    Measure("psnr_moving", "PSNR, moving pixels", "dB", 2),
+    Measure("ssim", "SSIM", "", 3),
+]
 LOWER_IS_BETTER = ("lpips", "fvd")
-
 LATENT = [  # name, section of evaluation/STEP.json (None: the reconstruction), key, decimals
     ("KL of posterior and prior, nats a frame", "latent", "kl_mean", 4),
     ("active dimensions", "latent", "num_active_dimensions", 0),
@@ -59,30 +61,27 @@ LATENT = [  # name, section of evaluation/STEP.json (None: the reconstruction), 
 
 
 def measures(runs: Sequence[Run]) -> list[Measure]:
-    """The usual measures, then every other mean, median and best of N that some run has."""
-    keys = dict.fromkeys([*MEASURES, *(key for run in runs for key in run.model)])
-    return [found for found in map(_measure, keys) if found]
-
-
-def _measure(key: str) -> Measure | None:
-    """The column of a key such as `psnr_mean`, `psnr_median` or `psnr_best_of_100`."""
-    match = re.fullmatch(r"(\w+?)_(mean|median|best_of_(\d+))", key)
-    if not match:
-        return None
-    name, kind, number = match.groups()
-    heading = HEADINGS.get(name, name.upper().replace("_", " "))
-    heading += f", best of {number}" if number else ", median" if kind == "median" else ""
-    unit, decimals = ("dB", 2) if name.startswith("psnr") else ("", 3)
-    return Measure(key, heading, unit, decimals, name in LOWER_IS_BETTER)
+    """The usual measures, then every other of which some run has a mean."""
+    means = [key for run in runs for key in run.model if key.endswith("_mean")]
+    names = dict.fromkeys(key.removesuffix("_mean") for key in means)
+    known = [measure.name for measure in MEASURES]
+    others = [
+        Measure(name, name.upper().replace("_", " "), "", 3, name in LOWER_IS_BETTER)
+        for name in names
+        if name not in known
+    ]
+    return [*MEASURES, *others]
 
 
 def results(run: Run, columns: Sequence[Measure]) -> list[tuple[str, list[Cell]]]:
     """Rows of the table of results, none where nothing was measured."""
     if not run.model:
         return []
-    rows = [("Model", [_cell(run.model, column) for column in columns])]
+    rows = [("Model", _cells(run.model, columns, "mean"))]
+    for statistic, title in _statistics(run.model):
+        rows.append((f"Model, {title}", _cells(run.model, columns, statistic)))
     for section, title in VARIANTS.items():
-        cells = [_cell(run.measures(section), column) for column in columns]
+        cells = _cells(run.measures(section), columns, "mean")
         if section == "copy_last_frame":
             gains = [_gain(run, column) for column in columns]
             rows += [(title, cells), ("Gain over copying", gains)]
@@ -91,13 +90,24 @@ def results(run: Run, columns: Sequence[Measure]) -> list[tuple[str, list[Cell]]
     return rows
 
 
+def _statistics(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What else there is than means, as in the keys and in words."""
+    found = [("median", "median clip")] if any(key.endswith("_median") for key in figures) else []
+    matches = [re.fullmatch(r".*_(best_of_(\d+))", key) for key in figures]
+    best = dict.fromkeys(match.groups() for match in matches if match)
+    return found + [(statistic, f"best of {number} samples") for statistic, number in best]
+
+
+def _cells(figures: Mapping[str, Any], columns: Sequence[Measure], statistic: str) -> list[Cell]:
+    return [_cell(figures, f"{column.name}_{statistic}", column.decimals) for column in columns]
+
+
 def latent(runs: Sequence[Run]) -> list[Setting]:
     """How much of the latent is used and how much samples differ, of those runs that say it."""
     rows = []
     for name, section, key, decimals in LATENT:
-        column = Measure(key, name, "", decimals)
         found = [run.reconstruction if section is None else run.measures(section) for run in runs]
-        cells = [_cell(figures, column) for figures in found]
+        cells = [_cell(figures, key, decimals) for figures in found]
         texts = [f"{text} ({interval})" if interval else text for text, interval in cells]
         if set(texts) != {NOTHING}:
             rows.append(Setting(name, texts))
@@ -144,20 +154,26 @@ def grouped(rows: Sequence[Setting]) -> dict[str, list[Setting]]:
 
 def _gain(run: Run, column: Measure) -> Cell:
     """How much better the model is than the baseline."""
-    pair = run.model.get(column.key), run.copy_last_frame.get(column.key)
+    key = f"{column.name}_mean"
+    pair = run.model.get(key), run.copy_last_frame.get(key)
     gain = _difference(*(pair[::-1] if column.lower_is_better else pair))
-    return Cell(NOTHING if gain is None else f"{gain:+.{column.decimals}f}".replace("-", "−"))
+    return Cell(NOTHING if gain is None else _text(gain, column.decimals, "+"))
 
 
-def _cell(figures: Mapping[str, Any], column: Measure) -> Cell:
+def _cell(figures: Mapping[str, Any], key: str, decimals: int) -> Cell:
     """A figure and its interval; a dash where it was not measured."""
-    value, interval = _number(figures.get(column.key)), figures.get(f"{column.key}_interval")
+    value, interval = _number(figures.get(key)), figures.get(f"{key}_interval")
     if value is None:
         return Cell(NOTHING)
-    text = f"{value:.{column.decimals}f}"
-    if not isinstance(interval, list) or None in map(_number, interval):
-        return Cell(text)
-    return Cell(text, " to ".join(f"{end:.{column.decimals}f}" for end in interval))
+    ends = [_number(end) for end in interval] if isinstance(interval, list) else []
+    known = [_text(end, decimals) for end in ends if end is not None]
+    return Cell(_text(value, decimals), " to ".join(known) if len(known) == 2 else "")
+
+
+def _text(value: float, decimals: int, sign: str = "") -> str:
+    """A figure with a minus sign that is one, and none before a zero."""
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:{sign}.{decimals}f}".replace("-", "−")
 
 
 def _number(value: Any) -> float | None:
