@@ -61,7 +61,7 @@ def deviation(samples: Videos) -> Float[np.ndarray, "time height width"]:
 
 def heat(values: Heat) -> UInt8[np.ndarray, "*batch height width 3"]:
     """Colours from black (0) to pale yellow (1 and more), matplotlib's inferno."""
-    return matplotlib.colormaps["inferno"](np.clip(values, 0, 1), bytes=True)[..., :3]
+    return matplotlib.colormaps["inferno"](values, bytes=True)[..., :3]
 
 
 def _table(videos: Sequence[Video]) -> Picture:
