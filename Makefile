@@ -8,7 +8,7 @@ RUN := $(BIN)/python main.py
 DEMO := --config=configs/demo.py --workdir=runs/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo test bench bench-venv lint clean
+.PHONY: demo report test bench bench-venv lint clean
 
 demo: $(VENV)/installed
 	$(RUN) --mode=prepare --config=configs/demo.py
@@ -22,6 +22,9 @@ demo: $(VENV)/installed
 	@echo "  runs/demo/report.html             curves, figures and samples in one page"
 	@echo "  runs/demo/curves/                 the curves as PNG"
 	@echo "  runs/demo/evaluation/latest.json  the figures, with the protocol that they were made by"
+
+report: $(VENV)/installed
+	$(RUN) --mode=report --workdir=runs/demo
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2 tests

@@ -137,7 +137,9 @@ class SampleConfig:
     """What --mode=sample draws."""
 
     clips: str = setting("0,1,2,3", "which clips of eval.split to draw, by number")
-    num_samples: int = setting(3, "samples from the prior beside each other", low=1, high=16)
+    num_samples: int = setting(
+        3, "samples from the prior: 4 are drawn, all enter their deviation", low=1, high=1000
+    )
 
     @property
     def clip_ids(self) -> list[int]:

@@ -217,6 +217,8 @@ def _summarise(values: PerFrame) -> dict[str, Any]:
             _mean(per_clip[resamples], 1), (0.025, 0.975)
         ).tolist()
         figures[f"{metric}_per_frame"] = _mean(_mean(value, 1), 0).tolist()
+        if name == "model/psnr":
+            figures["psnr_per_clip"] = per_clip.tolist()
         if section == "model" and metric != "psnr_moving" and num_samples > 1:
             best = value.mean(axis=2).max(axis=1).mean()
             figures[f"{metric}_best_of_{num_samples}"] = float(best)

@@ -1,30 +1,35 @@
 """Clips that a person can look at: truth and several samples from the prior."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from cvae_jax import evaluate, rollout, run_folder, video
+from cvae_jax import evaluate, metrics, rollout, run_folder, sheet, video
 from cvae_jax.config import Config
 from cvae_jax.data import pipeline
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.data.sources import open_split
 from cvae_jax.errors import UserError
-from cvae_jax.files import check_writable
+from cvae_jax.files import check_writable, read_json, write_json
 from cvae_jax.logs import Progress
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.models.gaussian import noise_for
 from cvae_jax.types import to_uint8, to_unit_range
 
 FRAMES_PER_SECOND = 4
+NUM_DRAWN = 4
+"""Samples beside each other; further ones enter the standard deviation alone."""
 
 
 def run(workdir: Path, config: Config, checkpoint: str) -> None:
     """Draws config.sample.clips of the split under `eval` into workdir/samples.
 
     clip_NNN.gif and .mp4 to watch, clip_NNN.png as a strip, and all clips in demo.gif: the truth
-    above, predictions below, context framed green, predicted frames red.
+    above, predictions below, context framed green, predicted frames red. The best, the median and
+    the worst clip by PSNR join them where an evaluation of the same checkpoint is there. For the
+    report there are sheets, clip_NNN_sheet.png, and samples.json, which says what is on them.
 
     Raises:
       UserError: no checkpoint, no such clip, other data than the run's, or a folder that cannot be
@@ -32,8 +37,7 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
     """
     run_info = run_folder.load(workdir)
     source = run_folder.clips_for(run_info, open_split(config.data, config.eval.split), config)
-    clip_ids = config.sample.clip_ids
-    if max(clip_ids) >= len(source):
+    if max(config.sample.clip_ids) >= len(source):
         raise UserError(
             f"--config.sample.clips={config.sample.clips}: {config.eval.split} holds clips 0 to "
             f"{len(source) - 1}"
@@ -41,45 +45,109 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
     state, step = evaluate.restore(workdir, config, checkpoint)
     folder = workdir / "samples"
     check_writable(folder)
-    num_context = config.eval.num_context_frames
-    length = num_context + config.eval.num_predicted_frames
+    psnr_per_clip = _evaluated(workdir, step, config, source)
+    ranks = rank(psnr_per_clip)
+    clip_ids = list(dict.fromkeys([*config.sample.clip_ids, *ranks]))
+    length = config.eval.num_context_frames + config.eval.num_predicted_frames
     batch = pipeline.read_clips(source, clip_ids, num_frames=length)
-    predicted = predict(config, state.params, batch)
-    for stale in folder.glob("clip_*.*"):  # of an earlier call, perhaps with other clips
-        stale.unlink()
-    firsts = []
-    with Progress(len(clip_ids), description="draw", frames_per_step=length) as bar:
-        for clip_id, truth, samples in zip(clip_ids, batch.video, predicted, strict=True):
-            context = np.repeat(truth[None, :num_context], len(samples), axis=0)
-            clips = np.concatenate([context, samples], axis=1)
-            firsts.append(clips[0])
-            name = f"clip_{clip_id:03}"
-            moving = video.side_by_side(truth, clips, num_context)
-            video.write_gif(folder / f"{name}.gif", moving, FRAMES_PER_SECOND)
-            video.write_mp4(folder / f"{name}.mp4", moving, FRAMES_PER_SECOND)
-            video.write_png(folder / f"{name}.png", video.strip(truth, clips, num_context))
-            bar.advance()
-    overview = video.grid(batch.video, np.stack(firsts), num_context)
-    video.write_gif(folder / "demo.gif", overview, FRAMES_PER_SECOND)
-    video.write_mp4(folder / "demo.mp4", overview, FRAMES_PER_SECOND)
+    measured = dict(enumerate(psnr_per_clip))
+    about = [
+        {"clip": clip_id, "rank": ranks.get(clip_id), "psnr_mean": measured.get(clip_id)}
+        for clip_id in clip_ids
+    ]
+    _draw(folder, config, batch, predict(config, state.params, batch), step, about)
     print(f"checkpoint {step}: {len(clip_ids)} clips drawn in {folder}; open demo.gif")
+
+
+def rank(psnr_per_clip: Sequence[float]) -> dict[int, str]:
+    """Numbers of the best, the median and the worst clip; none where nothing was measured."""
+    order = sorted(range(len(psnr_per_clip)), key=lambda clip: -psnr_per_clip[clip])
+    places = {"best": 0, "median": len(order) // 2, "worst": -1}
+    return {order[place]: name for name, place in places.items()} if order else {}
 
 
 def predict(config: Config, params: rollout.Params, batch: Batch) -> np.ndarray:
     """Frames after the context, uint8 (clip, sample, target, height, width, 3).
 
-    Sample by sample the same noise as an evaluation with as many samples.
+    Sample by sample the same noise as an evaluation with as many samples. Clips go one by one, so
+    that a hundred samples of each fit into memory.
     """
     model, num_context = CVAE(config.model), config.eval.num_context_frames
-    keys = evaluate.clip_keys(config.seed, batch.clip_id)
     shape = config.sample.num_samples, config.eval.num_predicted_frames, config.model.z_dim
 
     @jax.jit
     def generate(params, batch):
+        keys = evaluate.clip_keys(config.seed, batch.clip_id)
         context = to_unit_range(batch.video[:, :num_context])
         conditions = rollout.align_conditions(batch.action, batch.position, config.model.condition)
         return to_uint8(
             rollout.generate(model, params, context, conditions, noise_for(keys, shape))
         )
 
-    return np.asarray(generate(params, batch))
+    clips = [Batch(*(field[[number]] for field in batch)) for number in range(len(batch.video))]
+    return np.concatenate([np.asarray(generate(params, clip)) for clip in clips])
+
+
+def _evaluated(workdir, step, config, source) -> list[float]:
+    """PSNR of each clip from an evaluation of the checkpoint, if one was of the same frames."""
+    same = {
+        "data_fingerprint": source.statistics.fingerprint,
+        "camera": config.data.camera,
+        "split": config.eval.split,
+        "start_frame": 0,
+        "num_context_frames": config.eval.num_context_frames,
+        "num_predicted_frames": config.eval.num_predicted_frames,
+    }
+    for name in (f"{step}.json", "latest.json"):
+        path = workdir / "evaluation" / name
+        result = read_json(path, "run --mode=evaluate again") if path.exists() else {}
+        protocol = result.get("protocol", {})
+        of_these = all(protocol.get(field) == value for field, value in same.items())
+        if of_these and result.get("checkpoint_step") == step:
+            return result.get("model", {}).get("psnr_per_clip", [])
+    return []
+
+
+def _draw(folder, config, batch, predicted, step, about):
+    """Writes the files of all clips, and what the page needs to know of them."""
+    num_context, num_samples = config.eval.num_context_frames, config.sample.num_samples
+    length = num_context + config.eval.num_predicted_frames
+    for stale in folder.glob("clip_*.*"):  # of an earlier call, perhaps with other clips
+        stale.unlink()
+    firsts = []
+    with Progress(len(about), description="draw", frames_per_step=length) as bar:
+        for clip, truth, samples in zip(about, batch.video, predicted, strict=True):
+            context = np.repeat(truth[None, :num_context], num_samples, axis=0)
+            clips = np.concatenate([context, samples], axis=1)
+            std, shown = sheet.deviation(clips), clips[:NUM_DRAWN]
+            path = folder / f"clip_{clip['clip']:03}"
+            moving = video.side_by_side(truth, shown, num_context)
+            video.write_gif(path.with_suffix(".gif"), moving, FRAMES_PER_SECOND)
+            video.write_mp4(path.with_suffix(".mp4"), moving, FRAMES_PER_SECOND)
+            video.write_png(path.with_suffix(".png"), video.strip(truth, shown, num_context))
+            drawn = sheet.draw(truth, shown, std, num_context)
+            video.write_png(folder / f"{path.name}_sheet.png", drawn)
+            clip["psnr"] = _psnr(samples[:NUM_DRAWN], truth[num_context:])
+            firsts.append(clips[0])
+            bar.advance()
+    chosen = len(set(config.sample.clip_ids))  # without those that an evaluation added
+    overview = video.grid(batch.video[:chosen], np.stack(firsts[:chosen]), num_context)
+    video.write_gif(folder / "demo.gif", overview, FRAMES_PER_SECOND)
+    video.write_mp4(folder / "demo.mp4", overview, FRAMES_PER_SECOND)
+    description = {
+        "checkpoint_step": step,
+        "split": config.eval.split,
+        "num_samples": num_samples,
+        "num_context_frames": num_context,
+        "num_frames": length,
+        "frames_per_second": FRAMES_PER_SECOND,
+        "rows": sheet.rows(min(num_samples, NUM_DRAWN)),
+        "clips": about,
+    }
+    write_json(folder / "samples.json", description)
+
+
+def _psnr(samples, truth):
+    """PSNR of each sample's predicted frames, as drawn."""
+    target = np.broadcast_to(truth, samples.shape)
+    return metrics.psnr(to_unit_range(samples), to_unit_range(target))

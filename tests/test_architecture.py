@@ -13,7 +13,7 @@ PROGRAM = [*FILES, *sorted((ROOT / "configs").glob("*.py")), ROOT / "main.py"]
 TREES = {path: ast.parse(path.read_text()) for path in [*PROGRAM, *(ROOT / "tests").rglob("*.py")]}
 
 PURE = ("types", "losses", "metrics")
-WITHOUT_MODEL = ("data", "video", "files", "errors", "logs")
+WITHOUT_MODEL = ("data", "video", "sheet", "files", "errors", "logs")
 OVER_TIME = ("rollout", "train_state", "train_step", "train", "evaluate", "sample", "checkpoints")
 TOP = (*OVER_TIME, "report", "cli", "run_folder", "parallel", "launcher")
 

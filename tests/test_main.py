@@ -193,20 +193,48 @@ def test_copy_last_frame_is_what_the_data_say(trained, tiny_data_dir):
 
 
 def test_samples_and_report_are_there_to_be_looked_at(trained):
+    _done("--mode=evaluate", f"--workdir={trained}")
+    psnr = json.loads((trained / "evaluation" / "latest.json").read_text())["model"][
+        "psnr_per_clip"
+    ]
+    ordered = sorted(range(4), key=lambda clip: -psnr[clip])
     _done("--mode=sample", f"--workdir={trained}")
     folder = trained / "samples"
+    drawn = json.loads((folder / "samples.json").read_text())["clips"]
+    assert {clip["clip"] for clip in drawn} == {0, 1, ordered[0], ordered[2], ordered[3]}
+    ranks = {clip["rank"]: clip["clip"] for clip in drawn}
+    assert [ranks[name] for name in ("best", "median", "worst")] == [ordered[n] for n in (0, 2, 3)]
+    kinds = (".gif", ".mp4", ".png", "_sheet.png")
     assert {p.name for p in folder.iterdir()} == {
-        f"{name}.{kind}" for name in ("clip_000", "clip_001") for kind in ("gif", "mp4", "png")
-    } | {"demo.gif", "demo.mp4"}
-    _done("--mode=sample", f"--workdir={trained}", "--config.sample.clips=1")
-    assert not list(folder.glob("clip_000.*"))
-    gif = iio.imread(folder / "demo.gif", index=None)
-    assert gif.shape[0] == 5
-    assert gif.std() > 10
-    assert iio.imread(folder / "clip_001.mp4").shape[0] == 5
-    assert "report.html" in _done("--mode=report", f"--workdir={trained}")
-    assert (trained / "report.html").read_text().count("<svg") >= 6
+        f"clip_{clip['clip']:03}{kind}" for clip in drawn for kind in kinds
+    } | {"demo.gif", "demo.mp4", "samples.json"}
+    for clip in drawn:  # both are of the first two of as many samples
+        assert np.mean(clip["psnr"]) == pytest.approx(clip["psnr_mean"], abs=0.5)
+    page = _report(trained)
+    assert f"Clip {ordered[0]}, best by PSNR ({psnr[ordered[0]]:.1f} dB)" in page
+    assert page.count("<svg") >= 6
     assert len(list((trained / "curves").glob("*.png"))) >= 6
+
+
+def test_samples_of_other_frames_than_the_evaluations_are_not_ranked(trained):
+    _done("--mode=evaluate", f"--workdir={trained}")
+    other = ["--config.sample.clips=1", "--config.eval.num_predicted_frames=2"]
+    _done("--mode=sample", f"--workdir={trained}", *other, "--config.sample.num_samples=6")
+    folder = trained / "samples"
+    assert not list(folder.glob("clip_000*"))
+    (clip,) = json.loads((folder / "samples.json").read_text())["clips"]
+    assert (clip["clip"], clip["rank"], clip["psnr_mean"]) == (1, None, None)
+    assert np.shape(clip["psnr"]) == (4, 2)  # of 6 samples 4 are drawn
+    gif = iio.imread(folder / "demo.gif", index=None)
+    assert gif.shape[0] == 4
+    assert gif.std() > 10
+    assert iio.imread(folder / "clip_001.mp4").shape[0] == 4
+    assert "the deviation is over 6 samples" in _report(trained)
+
+
+def _report(workdir):
+    _done("--mode=report", f"--workdir={workdir}")
+    return (workdir / "report.html").read_text()
 
 
 def test_help_and_a_bare_call_teach_what_to_do():

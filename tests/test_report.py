@@ -1,95 +1,31 @@
 """The page says what the files say, needs nothing but itself, and trusts nothing."""
 
+import base64
+import hashlib
 import re
+import shutil
 from html.parser import HTMLParser
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cvae_jax import video
 from cvae_jax.errors import UserError
-from cvae_jax.files import write_json
-from cvae_jax.logs import MetricsLog
+from cvae_jax.files import read_json, write_json
 from cvae_jax.report import write_report
-from cvae_jax.report.charts import training
+from cvae_jax.report.charts import latent, per_frame, training
 from cvae_jax.report.drawing import Chart, Line, draw, running_mean
 from cvae_jax.report.runs import read_run, read_runs
-
-CONFIG = {"seed": 0, "kl": {"weight": 1e-4, "schedule": "cyclical"}, "train": {"num_steps": 60}}
-
-
-def _measures(psnr: float, slope: float) -> dict[str, Any]:
-    frames = [psnr - slope * frame for frame in range(10)]
-    return {
-        "psnr_mean": sum(frames) / 10,
-        "psnr_mean_interval": [sum(frames) / 10 - 0.25, sum(frames) / 10 + 0.25],
-        "psnr_per_frame": frames,
-        "ssim_mean": 0.9125,
-        "ssim_per_frame": [0.95] * 10,
-        "psnr_moving_mean": psnr - 10,
-    }
-
-
-def _write_config(workdir: Path, config: dict[str, Any] | None = None) -> None:
-    value = {
-        "config": config or CONFIG,
-        "versions": {"jax": "0.10.2"},
-        "data": {"fingerprint": "sha256:9f2c41"},
-    }
-    write_json(workdir / "config.json", value)
-
-
-def _write_metrics(workdir: Path) -> None:
-    with MetricsLog(workdir) as log:
-        for step in range(1, 61):
-            log.write(
-                step,
-                {
-                    "train/mse": float("nan") if step == 7 else 0.1 / step,
-                    "train/kl": 2.0,
-                    "train/kl_weight": 1e-4,
-                    "train/teacher_forcing_ratio": 1 - step / 60,
-                    "train/learning_rate": 1e-3,
-                },
-            )
-            if step % 20 == 0:
-                baseline = {"validation/copy_last_frame_psnr_mean": 21.0}
-                log.write(step, {"validation/psnr_mean": 20 + step / 20, **baseline})
-
-
-def _write_evaluation(workdir: Path, psnr: float = 28.0, **protocol: Any) -> None:
-    value = {
-        "protocol": {"split": "test", "num_predicted_frames": 10, **protocol},
-        "checkpoint_step": 60,
-        "num_clips": 32,
-        "model": _measures(psnr, 0.5) | {"psnr_best_of_100": psnr + 1},
-        "copy_last_frame": _measures(psnr - 2, 0.9),
-        "shuffled_actions": {"psnr_mean": psnr - 6},
-        "kl_per_frame": [2.0] * 10,
-    }
-    write_json(workdir / "evaluation" / "latest.json", value)
-
-
-def _write_samples(workdir: Path) -> None:
-    clip = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
-    clips = np.stack([clip, clip])
-    video.write_gif(workdir / "samples" / "demo.gif", video.grid(clips, clips, 2), 5)
-    for name in ("clip_000", "clip_001"):
-        path = workdir / "samples" / name
-        video.write_gif(path.with_suffix(".gif"), video.side_by_side(clip, clips, 2), 5)
-        video.write_png(path.with_suffix(".png"), video.strip(clip, clips, 2))
-
-
-def _write_run(workdir: Path, **evaluation: Any) -> Path:
-    _write_config(workdir)
-    _write_metrics(workdir)
-    _write_evaluation(workdir, **evaluation)
-    _write_samples(workdir)
-    return workdir
+from tests.run_fixtures import (
+    CONFIG,
+    write_config,
+    write_evaluation,
+    write_metrics,
+    write_run,
+    write_samples,
+)
 
 
 class _Page(HTMLParser):
@@ -130,7 +66,7 @@ class _Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _write_run(tmp_path_factory.mktemp("runs") / "demo")
+    return write_run(tmp_path_factory.mktemp("runs") / "demo")
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +75,17 @@ def page(run: Path) -> _Page:
 
 
 def test_results_are_those_of_the_evaluation(page: _Page) -> None:
-    assert ["Model", "25.75 | 25.50 to 26.00", "18.00", "0.912", "29.00"] in page.rows
-    assert ["Copy last frame", "21.95 | 21.70 to 22.20", "16.00", "0.912", "–"] in page.rows
-    assert ["Gain over copying", "+3.80", "+2.00", "+0.000", "–"] in page.rows
-    assert ["Model, another clip’s actions", "22.00", "–", "–", "–"] in page.rows
+    assert ["Model", "25.75 | 25.50 to 26.00", "18.00", "0.912"] in page.rows
+    assert ["Model, median clip", "25.40", "–", "–"] in page.rows
+    assert ["Model, best of 100 samples", "29.00", "–", "–"] in page.rows
+    assert ["Copy last frame", "21.95 | 21.70 to 22.20", "16.00", "0.912"] in page.rows
+    assert ["Gain over copying", "+3.80", "+2.00", "+0.000"] in page.rows
+    assert ["Model, another clip’s actions", "22.00", "–", "–"] in page.rows
+    assert ["Mean motion of the data", "22.50", "–", "–"] in page.rows
+    assert not any(row[:1] == ["Model, actions set to zero"] for row in page.rows)
+    assert ["reconstruction from the posterior, PSNR (dB)", "26.50 (26.10 to 26.90)"] in page.rows
+    assert ["that above prediction from the prior (dB)", "0.00 (−0.01 to 0.01)"] in page.rows
+    assert ["active dimensions", "3"] in page.rows
     assert "25.8 dB PSNR, 3.8 dB above repeating the last context frame" in page.text
     assert "above it at every one of the 10 frames" in page.text
     assert "PSNR falls by 3.8 dB" in page.text
@@ -163,7 +106,7 @@ def test_says_what_was_run(page: _Page) -> None:
 def test_curves_are_in_the_page_and_beside_it(run: Path, page: _Page) -> None:
     names = [
         *("mse", "kl", "kl_weight", "teacher_forcing_ratio", "learning_rate", "validation_psnr"),
-        *("psnr_per_frame", "ssim_per_frame", "kl_per_frame"),
+        *("psnr_per_frame", "ssim_per_frame", "kl_per_frame", "kl_per_dimension"),
     ]
     assert sorted(path.stem for path in (run / "curves").iterdir()) == sorted(names)
     for path in (run / "curves").iterdir():
@@ -177,10 +120,20 @@ def test_page_needs_nothing_but_itself(page: _Page) -> None:
     addresses = [page.attributes(name) for name in ("src", "href", "srcset", "data", "poster")]
     for address in chain.from_iterable(addresses):
         assert address.startswith(("data:", "#")), address[:80]
-    assert not {"script", "link", "iframe"} & {
+    assert not {"link", "iframe"} & {
         tag for tag, attributes in page.tags if attributes.get("href") != "data:,"
     }
     assert not re.search(r"url\((?!#)|@import|https?://", page.source)
+
+
+def test_page_allows_its_own_script_alone(page: _Page) -> None:
+    (policy,) = [a["content"] for t, a in page.tags if a.get("http-equiv")]
+    scripts = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    assert [f"'sha256-{digest}'" for digest in digests] == re.findall(r"'sha256-.*?'", policy)
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+    kinds = [attributes.get("type") for tag, attributes in page.tags if tag == "script"]
+    assert kinds == ["application/json"] * (10 + 3) + [None]  # charts, clips, and the script itself
 
 
 def test_links_within_the_page_lead_somewhere_and_ids_are_unique(page: _Page) -> None:
@@ -193,7 +146,7 @@ def test_links_within_the_page_lead_somewhere_and_ids_are_unique(page: _Page) ->
 
 def test_pictures_can_be_read_aloud(page: _Page) -> None:
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 2 + 2 * 3  # moving and still: overview and two clips, each with a strip
+    assert len(images) == 2 + 3  # moving and still overview, and three clips
     assert all(attributes["alt"] for attributes in images)
 
 
@@ -205,46 +158,47 @@ def test_what_a_run_says_is_text_and_never_markup(tmp_path: Path) -> None:
     workdir, other = tmp_path / name, tmp_path / "_other"
     for folder in (workdir, other):
         config = {"seed": HOSTILE, HOSTILE: {HOSTILE: [HOSTILE]}, "folder": folder.name}
-        _write_config(folder, config)
-        _write_metrics(folder)
-        _write_evaluation(folder, name=HOSTILE)
+        write_config(folder, config)
+        write_metrics(folder)
+        write_evaluation(folder, name=HOSTILE)
     for workdirs in ([workdir], [workdir, other]):
         path = write_report(workdirs)
         page = _Page(path)
         assert ["seed"] + [HOSTILE] * len(workdirs) in page.rows
         assert name in page.text
-        assert not {"script", "img"} & {tag for tag, _ in page.tags}
+        assert "img" not in {tag for tag, _ in page.tags}
+        assert [a for tag, a in page.tags if tag == "script" and not a] == [{}]
         assert not page.attributes("onerror")
 
 
 def test_missing_parts_name_the_command_that_makes_them(tmp_path: Path) -> None:
     workdir = tmp_path / "my run"
-    _write_config(workdir)
+    write_config(workdir)
     page = _Page(write_report([workdir]))
     for mode in ("train", "evaluate", "sample"):
         assert f"python main.py --mode={mode} --workdir='{workdir}'" in page.text
-    _write_metrics(workdir)
-    _write_evaluation(workdir)
-    _write_samples(workdir)
+    write_metrics(workdir)
+    write_evaluation(workdir)
+    write_samples(workdir)
     page = _Page(write_report([workdir]))
     for mode in ("train", "evaluate", "sample"):
         assert f"--mode={mode}" not in page.text
 
 
 def test_metrics_alone_make_a_page(tmp_path: Path) -> None:
-    _write_metrics(tmp_path)
+    write_metrics(tmp_path)
     assert "There is no config.json" in _Page(write_report([tmp_path])).text
 
 
 def test_a_partial_evaluation_shows_dashes(tmp_path: Path) -> None:
-    _write_config(tmp_path)
+    write_config(tmp_path)
     value = {"model": {"psnr_mean": 25.0, "psnr_per_frame": [None, 25.0], "ssim_mean": None}}
     write_json(tmp_path / "evaluation" / "latest.json", value)
     assert ["Model", "25.00", "–", "–"] in _Page(write_report([tmp_path])).rows
 
 
 def test_a_model_below_the_baseline_is_said_to_be(tmp_path: Path) -> None:
-    _write_config(tmp_path)
+    write_config(tmp_path)
     model = {"psnr_mean": 20.0, "psnr_per_frame": [22.0, 18.0]}
     copy = {"psnr_mean": 21.0, "psnr_per_frame": [21.0, 21.0]}
     value = {"model": model, "copy_last_frame": copy, "shuffled_actions": {"psnr_mean": 20.5}}
@@ -257,8 +211,8 @@ def test_a_model_below_the_baseline_is_said_to_be(tmp_path: Path) -> None:
 
 
 def test_several_runs_are_compared(run: Path, tmp_path: Path) -> None:
-    other = _write_run(tmp_path / "other", psnr=29.0)
-    _write_config(other, CONFIG | {"kl": {"weight": 0.01, "schedule": "cyclical"}})
+    other = write_run(tmp_path / "other", psnr=29.0)
+    write_config(other, CONFIG | {"kl": {"weight": 0.01, "schedule": "cyclical"}})
     before = write_report([run]).read_text()
     path = write_report([run, other])
     page = _Page(path)
@@ -274,7 +228,7 @@ def test_several_runs_are_compared(run: Path, tmp_path: Path) -> None:
 
 
 def test_different_protocols_are_not_comparable(run: Path, tmp_path: Path) -> None:
-    other = _write_run(tmp_path / "other", num_predicted_frames=28)
+    other = write_run(tmp_path / "other", num_predicted_frames=28)
     page = _Page(write_report([run, other], tmp_path / "page.html"))
     assert "not comparable" in page.text
     assert "num_predicted_frames" in page.text
@@ -283,7 +237,7 @@ def test_different_protocols_are_not_comparable(run: Path, tmp_path: Path) -> No
 def test_runs_whose_folders_share_a_name_are_told_apart(tmp_path: Path) -> None:
     workdirs = [tmp_path / "a" / "demo", tmp_path / "b" / "demo"]
     for workdir in workdirs:
-        _write_config(workdir)
+        write_config(workdir)
     assert [run.name for run in read_runs(workdirs)] == [str(workdir) for workdir in workdirs]
 
 
@@ -302,7 +256,64 @@ def test_curves_hold_the_logged_points(run: Path) -> None:
 def test_equal_baselines_of_several_runs_are_drawn_once(run: Path) -> None:
     charts = {c.name: c for c in training([read_run(run, "one"), read_run(run, "two")])}
     labels = [line.label for line in charts["validation_psnr"].lines]
-    assert labels == ["one", "copy last frame", "two"]
+    assert labels == ["one", "two", "copy last frame"]
+
+
+def test_courses_over_frames_have_their_bands_and_their_best_of_many(run: Path) -> None:
+    chart, *_ = per_frame([read_run(run, "demo")])
+    mine, best, copied, moved = chart.lines
+    assert [line.label for line in chart.lines] == [
+        *("demo", "demo, best of 100", "copy last frame", "mean motion")
+    ]
+    np.testing.assert_allclose(mine.band, [mine.y - 0.3, mine.y + 0.3])
+    assert (best.series, best.band) == (0, None)
+    np.testing.assert_array_equal(best.y, mine.y + 1)
+    assert len({line.dashes for line in (mine, best, copied, moved)}) == 4
+    for said in ("Dotted: the best", "Dashed grey: ", "Dash-dotted grey: ", "Shaded: 95 %"):
+        assert said in chart.caption
+
+
+def test_dimensions_of_the_latent_are_in_the_order_of_their_kl(run: Path) -> None:
+    (chart,) = latent([read_run(run, "demo")])
+    (line,) = chart.lines
+    assert (list(line.x), list(line.y)) == ([1, 2, 3], [0.5, 0.2, 0.1])
+
+
+def test_a_metric_of_which_low_is_good_gains_by_falling(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    value = {"model": {"lpips_mean": 0.1}, "copy_last_frame": {"lpips_mean": 0.3}}
+    write_json(tmp_path / "evaluation" / "latest.json", value)
+    page = _Page(write_report([tmp_path]))
+    assert ["Gain over copying", "–", "–", "–", "+0.200"] in page.rows
+
+
+def test_damaged_samples_are_the_users_mistake(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    write_samples(tmp_path)
+    described = tmp_path / "samples" / "samples.json"
+    whole = described.read_text()
+    for damage in (('"clip": 7', '"clip": 8'), ('"num_frames": 4', '"num_frames": []'), ("[", "")):
+        described.write_text(whole.replace(*damage, 1))
+        with pytest.raises(UserError, match=r"samples.*run --mode=sample again"):
+            write_report([tmp_path])
+
+
+def test_several_runs_show_clips_that_all_of_them_have(tmp_path: Path) -> None:
+    workdirs = [tmp_path / "one", tmp_path / "two"]
+    for workdir, extra in zip(workdirs, ([4, 9, 5, 6], [8, 9]), strict=True):
+        write_config(workdir)
+        write_samples(workdir)
+        described = workdir / "samples" / "samples.json"
+        value = read_json(described)
+        for clip in extra:
+            value["clips"].insert(0, value["clips"][-3] | {"clip": clip, "psnr_mean": None})
+            shutil.copy(
+                workdir / "samples/clip_000_sheet.png",
+                described.parent / f"clip_{clip:03}_sheet.png",
+            )
+        write_json(described, value)
+    shown = re.findall(r"<h4>(Clip \d+)", write_report(workdirs).read_text())
+    assert shown == ["Clip 7", "Clip 3", "Clip 9", "Clip 0"] * 2
 
 
 def test_running_mean_is_a_mean_of_what_is_known() -> None:

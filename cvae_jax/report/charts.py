@@ -1,6 +1,7 @@
 """Which curves a report shows, and what each of them tells."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,10 @@ import numpy as np
 from cvae_jax.report.drawing import Chart, Line
 from cvae_jax.report.runs import Run
 
-BASELINE = "copy last frame"
+BASELINES = {  # section of evaluation/STEP.json, label, how a caption tells it
+    "copy_last_frame": ("copy last frame", "Dashed grey: repeating the last context frame."),
+    "mean_motion": ("mean motion", "Dash-dotted grey: moving as the data do on average."),
+}
 
 
 class Logged(NamedTuple):
@@ -84,15 +88,13 @@ PER_FRAME = [  # key in evaluation/STEP.json, title, y_label, caption
         "psnr_per_frame",
         "PSNR by frame",
         "PSNR (dB)",
-        "Higher is better; the first predicted frame is 1. Dashed grey: repeating the last "
-        "context frame.",
+        "Higher is better; the first predicted frame is 1.",
     ),
     (
         "ssim_per_frame",
         "SSIM by frame",
         "SSIM",
-        "Structural similarity, 1 for identical frames. Dashed grey: repeating the last context "
-        "frame.",
+        "Structural similarity, 1 for identical frames.",
     ),
     (
         "kl_per_frame",
@@ -111,7 +113,8 @@ def training(runs: Sequence[Run]) -> list[Chart]:
         for number, run in enumerate(runs):
             lines += _over_steps(run.name, number, run.metrics, logged.key, logged.smooth)
             if logged.baseline:
-                lines += _over_steps(BASELINE, None, run.metrics, logged.baseline)
+                label, _ = BASELINES["copy_last_frame"]
+                lines += _over_steps(label, None, run.metrics, logged.baseline)
         chart = Chart(
             logged.name,
             logged.title,
@@ -134,11 +137,47 @@ def per_frame(runs: Sequence[Run]) -> list[Chart]:
         lines = []
         for number, run in enumerate(runs):
             mine = run.evaluation if key == "kl_per_frame" else run.model
-            lines += _over_frames(run.name, number, mine.get(key))
-            lines += _over_frames(BASELINE, None, run.copy_last_frame.get(key))
+            lines += _over_frames(run.name, mine, key, number)
+            for best in _best_of(mine, key):
+                samples = best.removesuffix("_per_frame").rpartition("_")[2]
+                lines += _over_frames(f"{run.name}, best of {samples}", mine, best, number, 3)
+            for place, (section, (label, _)) in enumerate(BASELINES.items()):
+                lines += _over_frames(label, run.measures(section), key, None, place)
         if lines:
+            caption = " ".join([caption, *_explained(lines)])
             charts.append(Chart(key, title, caption, "predicted frame", y_label, _distinct(lines)))
     return charts
+
+
+def latent(runs: Sequence[Run]) -> list[Chart]:
+    """A chart over the dimensions of the latent, of the runs that have measured them."""
+    lines = []
+    for number, run in enumerate(runs):
+        kl = np.sort(np.array(run.measures("latent").get("kl_per_dimension") or [], float))[::-1]
+        if len(kl):
+            lines.append(Line(run.name, np.arange(1.0, len(kl) + 1), kl, number))
+    caption = "What each dimension tells beyond the prior, per frame, from the most to the least."
+    labels = ("dimension, by its KL", "KL (nats)")
+    chart = Chart(
+        "kl_per_dimension", "KL by dimension", caption, *labels, lines, y_limits=(0.0, None)
+    )
+    return [chart] if lines else []
+
+
+def _best_of(measures: Mapping[str, Any], key: str) -> list[str]:
+    """Keys of the course over frames of the best of several samples."""
+    pattern = key.replace("_per_frame", r"_best_of_\d+_per_frame")
+    return [name for name in measures if re.fullmatch(pattern, name)]
+
+
+def _explained(lines: Sequence[Line]) -> Iterator[str]:
+    """What a caption says of the baselines, bands and dots of a chart."""
+    labels = {line.label for line in lines if line.series is None}
+    yield from (text for label, text in BASELINES.values() if label in labels)
+    if any(line.series is not None and line.dash for line in lines):
+        yield "Dotted: the best of several samples."
+    if any(line.band is not None for line in lines):
+        yield "Shaded: 95 % interval over clips."
 
 
 def _over_steps(
@@ -155,17 +194,25 @@ def _over_steps(
 
 
 def _over_frames(
-    label: str, series: int | None, values: Sequence[int | float | None] | None
+    label: str,
+    measures: Mapping[str, Any],
+    key: str,
+    series: int | None,
+    dash: int = 0,
 ) -> list[Line]:
     """The curve of a measure of frames 1, 2, ...; none where it was not measured."""
-    y = np.array(values or [], float)
-    return [Line(label, np.arange(1.0, len(y) + 1), y, series)] if np.isfinite(y).any() else []
+    y = np.array(measures.get(key) or [], float)
+    ends = np.array(measures.get(f"{key}_interval") or [], float)
+    band = ends.T if ends.shape == (len(y), 2) else None
+    x = np.arange(1.0, len(y) + 1)
+    line = Line(label, x, y, series, band=band, dash=dash)
+    return [line] if np.isfinite(y).any() else []
 
 
 def _distinct(lines: Sequence[Line]) -> list[Line]:
-    """Leaves out the baselines that repeat another run's."""
+    """The runs' curves, then the baselines but for those that repeat another run's."""
     kept: list[Line] = []
-    for line in lines:
+    for line in sorted(lines, key=lambda line: line.series is None):
         repeated = line.series is None and any(
             other.series is None
             and np.array_equal(line.x, other.x)

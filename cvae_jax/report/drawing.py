@@ -19,6 +19,8 @@ from matplotlib.ticker import (
     NullFormatter,
 )
 
+from cvae_jax.files import plain
+
 # In the SVG each of these becomes a CSS variable with the colour itself for want of one.
 COLOURS = {
     "#1c1f24": "ink",
@@ -32,8 +34,10 @@ COLOURS = {
     "#78591b": "series-6",
 }
 INK, MUTED, RULE, *SERIES = COLOURS
-DASHES = ["-", "--", "-.", ":"]
+DASHES = [(), (5.0, 2.5), (5.0, 2.0, 1.0, 2.0), (1.2, 1.8)]  # in widths of the line
+LINE_WIDTH = 1.5
 MOST_POINTS = 600
+MOST_LIVE_POINTS = 5000
 
 Points = Float[np.ndarray, " points"]
 
@@ -43,6 +47,8 @@ class Line:
     """One curve; `series` is the number of its run, None for a baseline.
 
     NaN in `y` leaves a gap. `smooth` adds a running mean in front of the points themselves.
+    `band` has the lower and the upper ends of an interval around each point. `dash` tells
+    curves of one run, or several baselines, apart by their dashes.
     """
 
     label: str
@@ -50,6 +56,19 @@ class Line:
     y: Points
     series: int | None = 0
     smooth: bool = False
+    band: Float[np.ndarray, "2 points"] | None = None
+    dash: int = 0
+
+    @property
+    def mean(self) -> Points | None:
+        """The running mean, where one is to be drawn."""
+        scattered = self.smooth and len(self.x) > 50
+        return running_mean(self.y, len(self.x) // 25) if scattered else None
+
+    @property
+    def dashes(self) -> tuple[float, ...]:
+        """Lengths of dashes and gaps, in widths of the line; none for a solid one."""
+        return DASHES[1 + self.dash % 3] if self.series is None else dashes(self.series, self.dash)
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,28 @@ def draw(chart: Chart) -> tuple[bytes, str]:
     return png.getvalue(), _for_page(svg.getvalue())
 
 
+def live(chart: Chart) -> dict[str, Any]:
+    """What charts.js needs to draw the chart again, as it is zoomed and pointed at."""
+    return {
+        "xLabel": chart.x_label,
+        "yLabel": chart.y_label,
+        "logY": _is_log(chart),
+        "yLimits": chart.y_limits,
+        "lines": [
+            {
+                "label": line.label,
+                "colour": COLOURS[colour(line.series)],
+                "dashes": dash_array(line.dashes),
+                "x": _sent(line.x),
+                "y": _sent(line.y),
+                "mean": None if line.mean is None else _sent(line.mean),
+                "band": None if line.band is None else [_sent(end) for end in line.band],
+            }
+            for line in chart.lines
+        ],
+    }
+
+
 def running_mean(values: Points, window: int) -> Points:
     """Mean over `window` neighbours that leaves out NaN; at the ends, over those that exist."""
     known = np.isfinite(values)
@@ -96,18 +137,29 @@ def colour(series: int | None) -> str:
     return MUTED if series is None else SERIES[series % len(SERIES)]
 
 
+def dashes(series: int, dash: int = 0) -> tuple[float, ...]:
+    """Dashes of a run's curves, of which the first has dash 0."""
+    return DASHES[(series // len(SERIES) + dash) % len(DASHES)]
+
+
+def dash_array(lengths: Sequence[float]) -> str:
+    """Dashes as SVG has them."""
+    return " ".join(f"{LINE_WIDTH * length:g}" for length in lengths)
+
+
 def _draw_line(axes: Axes, line: Line) -> None:
     """Adds one curve; few points are marked, too many are thinned out."""
-    style = "--" if line.series is None else DASHES[line.series // len(SERIES) % len(DASHES)]
+    style = (0, line.dashes) if line.dashes else "-"
     stride = -(-len(line.x) // MOST_POINTS) or 1
     marker = "." if len(line.x) <= 40 and line.series is not None else ""
     dress: dict[str, Any] = {"color": colour(line.series), "linestyle": style, "marker": marker}
-    if line.smooth and len(line.x) > 50:
+    strong = line.y
+    if line.mean is not None:
         axes.plot(line.x[::stride], line.y[::stride], **dress, linewidth=0.7, alpha=0.3)
-        mean = running_mean(line.y, len(line.x) // 25)
-        axes.plot(line.x[::stride], mean[::stride], **dress, linewidth=1.5)
-    else:
-        axes.plot(line.x[::stride], line.y[::stride], **dress, linewidth=1.5)
+        strong = line.mean
+    axes.plot(line.x[::stride], strong[::stride], **dress, linewidth=LINE_WIDTH)
+    if line.band is not None:
+        axes.fill_between(line.x, *line.band, color=dress["color"], alpha=0.15, linewidth=0)
 
 
 def _dress(axes: Axes, chart: Chart) -> None:
@@ -117,8 +169,7 @@ def _dress(axes: Axes, chart: Chart) -> None:
     whole = chart.x_label != "step"
     axes.xaxis.set_major_locator(MaxNLocator(10 if whole else 5, integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    values = np.concatenate([line.y for line in chart.lines])
-    if chart.log_y and np.nanmin(values) > 0:
+    if _is_log(chart):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -132,6 +183,17 @@ def _dress(axes: Axes, chart: Chart) -> None:
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set(color=MUTED, linewidth=0.6)
+
+
+def _is_log(chart: Chart) -> bool:
+    """Whether the y axis is logarithmic, as asked for, since nothing on it is zero or below."""
+    return chart.log_y and min(float(np.nanmin(line.y)) for line in chart.lines) > 0
+
+
+def _sent(values: Points) -> list[float | None]:
+    """Values thinned out and rounded to what a screen can show; None for NaN."""
+    stride = -(-len(values) // MOST_LIVE_POINTS) or 1
+    return plain([float(f"{value:.6g}") for value in values[::stride].tolist()])
 
 
 def _add_legend(axes: Axes, lines: Sequence[Line]) -> None:

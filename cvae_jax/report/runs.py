@@ -10,6 +10,15 @@ from cvae_jax.errors import UserError
 from cvae_jax.files import read_json
 from cvae_jax.logs import METRICS_FILE, read_metrics
 
+VARIANTS = {  # sections of evaluation/STEP.json beside `model`
+    "copy_last_frame": "Copy last frame",
+    "mean_motion": "Mean motion of the data",
+    "shuffled_actions": "Model, another clip’s actions",
+    "zeroed_actions": "Model, actions set to zero",
+}
+RECONSTRUCTION = "reconstruction_from_posterior"  # within `latent`, since it is no prediction
+MEASURED = ["protocol", "model", *VARIANTS, "latent", "diversity"]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -22,16 +31,27 @@ class Run:
     data: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
     evaluation: Mapping[str, Any]
+    samples: Mapping[str, Any]
 
     @property
     def model(self) -> Mapping[str, Any]:
         """The model's measures."""
-        return self.evaluation.get("model", {})
+        return self.measures("model")
 
     @property
     def copy_last_frame(self) -> Mapping[str, Any]:
         """The same measures of the baseline that repeats the last context frame."""
-        return self.evaluation.get("copy_last_frame", {})
+        return self.measures("copy_last_frame")
+
+    def measures(self, section: str) -> Mapping[str, Any]:
+        """The measures in a section of the evaluation, none where it was not measured."""
+        return self.evaluation.get(section, {})
+
+    @property
+    def reconstruction(self) -> Mapping[str, Any]:
+        """Measures of the true frames as the posterior, which sees them, lets them be drawn."""
+        found = self.measures("latent").get(RECONSTRUCTION, {})
+        return found if isinstance(found, Mapping) else {}
 
     def command(self, mode: str) -> str:
         """The command line that makes what `mode` makes in this workdir."""
@@ -64,7 +84,6 @@ def read_run(workdir: Path, name: str) -> Run:
             f"choose another --workdir, or train one there with {command('train', workdir)}"
         )
     settings = _read_object(config, ["config", "versions", "data"], "train")
-    results = ["protocol", "model", "copy_last_frame", "shuffled_actions"]
     return Run(
         name=name,
         workdir=workdir,
@@ -72,7 +91,8 @@ def read_run(workdir: Path, name: str) -> Run:
         versions=settings.get("versions", {}),
         data=settings.get("data", {}),
         metrics=read_metrics(workdir) if metrics.exists() else [],
-        evaluation=_read_object(workdir / "evaluation" / "latest.json", results, "evaluate"),
+        evaluation=_read_object(workdir / "evaluation" / "latest.json", MEASURED, "evaluate"),
+        samples=_read_object(workdir / "samples" / "samples.json", [], "sample"),
     )
 
 

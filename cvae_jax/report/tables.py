@@ -1,11 +1,12 @@
 """The figures and settings of runs as rows of text."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from cvae_jax.report.runs import Run
+from cvae_jax.report.runs import VARIANTS, Run
 
 NOTHING = "–"
 
@@ -13,10 +14,11 @@ NOTHING = "–"
 class Measure(NamedTuple):
     """A column of the table of results."""
 
-    key: str  # in evaluation/STEP.json
+    name: str  # in evaluation/STEP.json, where its mean is under `psnr_mean`
     heading: str
     unit: str
     decimals: int
+    lower_is_better: bool = False
 
 
 class Cell(NamedTuple):
@@ -44,35 +46,71 @@ class Setting(NamedTuple):
 
 
 MEASURES = [
-    Measure("psnr_mean", "PSNR", "dB", 2),
-    Measure("psnr_moving_mean", "PSNR, moving pixels", "dB", 2),
-    Measure("ssim_mean", "SSIM", "", 3),
+    Measure("psnr", "PSNR", "dB", 2),
+    Measure("psnr_moving", "PSNR, moving pixels", "dB", 2),
+    Measure("ssim", "SSIM", "", 3),
+]
+LOWER_IS_BETTER = ("lpips", "fvd")
+LATENT = [  # name, section of evaluation/STEP.json (None: the reconstruction), key, decimals
+    ("KL of posterior and prior, nats a frame", "latent", "kl_mean", 4),
+    ("active dimensions", "latent", "num_active_dimensions", 0),
+    ("reconstruction from the posterior, PSNR (dB)", None, "psnr_mean", 2),
+    ("that above prediction from the prior (dB)", None, "psnr_above_prediction_mean", 2),
+    ("deviation between samples, of a range of 1", "diversity", "pixel_std_mean", 4),
 ]
 
 
 def measures(runs: Sequence[Run]) -> list[Measure]:
-    """The usual measures, then every `..._best_of_N` that some run has."""
-    found = []
-    for key in dict.fromkeys(key for run in runs for key in run.model):
-        name, best_of, number = key.partition("_best_of_")
-        if best_of and number.isdigit():
-            unit, decimals = ("dB", 2) if name == "psnr" else ("", 3)
-            found.append(Measure(key, f"{name.upper()}, best of {number}", unit, decimals))
-    return [*MEASURES, *found]
+    """The usual measures, then every other of which some run has a mean."""
+    means = [key for run in runs for key in run.model if key.endswith("_mean")]
+    names = dict.fromkeys(key.removesuffix("_mean") for key in means)
+    known = [measure.name for measure in MEASURES]
+    others = [
+        Measure(name, name.upper().replace("_", " "), "", 3, name in LOWER_IS_BETTER)
+        for name in names
+        if name not in known
+    ]
+    return [*MEASURES, *others]
 
 
 def results(run: Run, columns: Sequence[Measure]) -> list[tuple[str, list[Cell]]]:
     """Rows of the table of results, none where nothing was measured."""
     if not run.model:
         return []
-    rows = [
-        ("Model", [_cell(run.model, column) for column in columns]),
-        ("Copy last frame", [_cell(run.copy_last_frame, column) for column in columns]),
-        ("Gain over copying", [_gain(run, column) for column in columns]),
-    ]
-    if shuffled := run.evaluation.get("shuffled_actions"):  # not there if condition=none
-        cells = [_cell(shuffled, column) for column in columns]
-        rows.append(("Model, another clip’s actions", cells))
+    rows = [("Model", _cells(run.model, columns, "mean"))]
+    for statistic, title in _statistics(run.model):
+        rows.append((f"Model, {title}", _cells(run.model, columns, statistic)))
+    for section, title in VARIANTS.items():
+        cells = _cells(run.measures(section), columns, "mean")
+        if section == "copy_last_frame":
+            gains = [_gain(run, column) for column in columns]
+            rows += [(title, cells), ("Gain over copying", gains)]
+        elif any(cell.text != NOTHING for cell in cells):  # such as no actions to shuffle
+            rows.append((title, cells))
+    return rows
+
+
+def _statistics(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What else there is than means, as in the keys and in words."""
+    found = [("median", "median clip")] if any(key.endswith("_median") for key in figures) else []
+    matches = [re.fullmatch(r".*_(best_of_(\d+))", key) for key in figures]
+    best = dict.fromkeys(match.groups() for match in matches if match)
+    return found + [(statistic, f"best of {number} samples") for statistic, number in best]
+
+
+def _cells(figures: Mapping[str, Any], columns: Sequence[Measure], statistic: str) -> list[Cell]:
+    return [_cell(figures, f"{column.name}_{statistic}", column.decimals) for column in columns]
+
+
+def latent(runs: Sequence[Run]) -> list[Setting]:
+    """How much of the latent is used and how much samples differ, of those runs that say it."""
+    rows = []
+    for name, section, key, decimals in LATENT:
+        found = [run.reconstruction if section is None else run.measures(section) for run in runs]
+        cells = [_cell(figures, key, decimals) for figures in found]
+        texts = [f"{text} ({interval})" if interval else text for text, interval in cells]
+        if set(texts) != {NOTHING}:
+            rows.append(Setting(name, texts))
     return rows
 
 
@@ -116,19 +154,26 @@ def grouped(rows: Sequence[Setting]) -> dict[str, list[Setting]]:
 
 def _gain(run: Run, column: Measure) -> Cell:
     """How much better the model is than the baseline."""
-    gain = _difference(run.model.get(column.key), run.copy_last_frame.get(column.key))
-    return Cell(NOTHING if gain is None else f"{gain:+.{column.decimals}f}".replace("-", "−"))
+    key = f"{column.name}_mean"
+    pair = run.model.get(key), run.copy_last_frame.get(key)
+    gain = _difference(*(pair[::-1] if column.lower_is_better else pair))
+    return Cell(NOTHING if gain is None else _text(gain, column.decimals, "+"))
 
 
-def _cell(figures: Mapping[str, Any], column: Measure) -> Cell:
+def _cell(figures: Mapping[str, Any], key: str, decimals: int) -> Cell:
     """A figure and its interval; a dash where it was not measured."""
-    value, interval = _number(figures.get(column.key)), figures.get(f"{column.key}_interval")
+    value, interval = _number(figures.get(key)), figures.get(f"{key}_interval")
     if value is None:
         return Cell(NOTHING)
-    text = f"{value:.{column.decimals}f}"
-    if not isinstance(interval, list) or None in map(_number, interval):
-        return Cell(text)
-    return Cell(text, " to ".join(f"{end:.{column.decimals}f}" for end in interval))
+    ends = [_number(end) for end in interval] if isinstance(interval, list) else []
+    known = [_text(end, decimals) for end in ends if end is not None]
+    return Cell(_text(value, decimals), " to ".join(known) if len(known) == 2 else "")
+
+
+def _text(value: float, decimals: int, sign: str = "") -> str:
+    """A figure with a minus sign that is one, and none before a zero."""
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:{sign}.{decimals}f}".replace("-", "−")
 
 
 def _number(value: Any) -> float | None:
