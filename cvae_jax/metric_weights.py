@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from cvae_jax.config import EvalConfig
 from cvae_jax.errors import UserError
 from cvae_jax.files import atomic_path
 
@@ -77,20 +78,39 @@ def flatten(tree: Any, prefix: str = "") -> Weights:
     return {prefix: array.reshape(-1) if array.size == array.shape[-1] else array}
 
 
-def load(path: str, flag: str) -> Weights:
-    """What `convert` wrote.
+def load(evaluation: EvalConfig, metric: str) -> Weights | None:
+    """What `convert` wrote, from the file that the config names; None if it names none.
 
     Raises:
       UserError: there is no such file, or it is another.
     """
+    path = getattr(evaluation, f"{metric}_weights")
+    if not path:
+        return None
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"--{flag}={path}: cannot be read ({error}); make it as "
+            f"--config.eval.{metric}_weights={path}: cannot be read ({error}); make it as "
             "`python -m cvae_jax.metric_weights` says"
         ) from error
+
+
+def about(evaluation: EvalConfig, metric: str, text: str) -> str:
+    """For a result file: `text` and which weights, or how to get them where there are none."""
+    weights = load(evaluation, metric)
+    if weights is None:
+        return "not measured; `python -m cvae_jax.metric_weights` says how to get its weights"
+    return f"{text}; weights {fingerprint(weights)}"
+
+
+def fingerprint(weights: Weights) -> str:
+    """The beginning of the sha256 of names and arrays."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + b"\0" + weights[name].tobytes())
+    return digest.hexdigest()[:16]
 
 
 def main(arguments: list[str]) -> int:

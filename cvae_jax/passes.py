@@ -5,20 +5,28 @@ the rest, and the posterior, which sees the future: it enters figures named `pos
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cvae_jax import baselines, losses, metrics, protocols, rollout
+from cvae_jax import baselines, fvd, losses, lpips, metrics, protocols, rollout
 from cvae_jax.config import Config, EvalConfig
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.models.gaussian import noise_for
 from cvae_jax.types import to_unit_range
 
 _PSNR = {"frame": metrics.psnr, "channel": metrics.channel_psnr}
+
+
+class Networks(NamedTuple):
+    """What a pass computes with: the model's parameters and, where measured, other networks'."""
+
+    model: Any
+    lpips: Any = None
+    fvd: Any = None
 
 
 class Spread(NamedTuple):
@@ -76,20 +84,20 @@ def sample_noise(
 
 
 def make_score(config: Config, evaluation: EvalConfig, count: int) -> Callable:
-    """`score(params, (batch, spread), first)` for `count` samples of each clip, from `first` on.
+    """`score(networks, (batch, spread), first)` for `count` samples of each clip, from `first` on.
 
     Gives figures and the new spread: `model/...` (clip, sample, target), `spread` (clip, target).
     """
     generate, scores = _make_generate(config), _make_scores(evaluation)
     num_context, num_samples = evaluation.num_context_frames, evaluation.num_samples
 
-    def score(params, inputs, first):
+    def score(networks, inputs, first):
         batch, spread = inputs
         num_targets = batch.video.shape[1] - num_context
         noise = sample_noise(config, batch.clip_id, num_targets, first, count)
         context = to_unit_range(batch.video[:, :num_context])
-        prediction = generate(params, context, batch.action, batch.position, noise)
-        found = scores("model", prediction, batch)
+        prediction = generate(networks.model, context, batch.action, batch.position, noise)
+        found = scores("model", prediction, batch, networks.lpips)
         if num_samples > 1:
             spread, found["spread"] = add_samples(spread, prediction, first, num_samples)
         return found, spread
@@ -98,7 +106,7 @@ def make_score(config: Config, evaluation: EvalConfig, count: int) -> Callable:
 
 
 def make_describe(config: Config, evaluation: EvalConfig, thorough: bool) -> Callable:
-    """`describe(params, (batch, others), change)`: what is measured once for each clip.
+    """`describe(networks, (batch, others), change)`: what is measured once for each clip.
 
     others: by name, actions and positions in place of the clip's own. change: as of
     `baselines.mean_change`, or None. Scores have one sample, the first one's noise.
@@ -107,27 +115,52 @@ def make_describe(config: Config, evaluation: EvalConfig, thorough: bool) -> Cal
     model, psnr = CVAE(config.model), _psnr(evaluation)
     num_context = evaluation.num_context_frames
 
-    def describe(params, inputs, change):
+    def describe(networks, inputs, change):
         batch, others = inputs
         video = to_unit_range(batch.video)
         context, target = video[:, :num_context], video[:, None, num_context:]
         num_targets = target.shape[2]
         copied = baselines.copy_last_frame(context, num_targets)
-        found = scores("copy_last_frame", copied[:, None], batch)
+        found = scores("copy_last_frame", copied[:, None], batch, networks.lpips)
         if not thorough:
             return found
         if change is not None:
             moved = baselines.mean_motion(context, change)
-            found |= scores("mean_motion", moved[:, None], batch)
+            found |= scores("mean_motion", moved[:, None], batch, networks.lpips)
         noise = sample_noise(config, batch.clip_id, num_targets, 0, 1)
         if config.model.condition != "none":
             for name, (action, position) in others.items():
-                prediction = generate(params, context, action, position, noise)
+                prediction = generate(networks.model, context, action, position, noise)
                 found[f"{name}/psnr"] = psnr(prediction, target)
-        frames, known = _posterior(model, params, video, batch, noise[:, 0])
+        frames, known = _posterior(model, networks.model, video, batch, noise[:, 0])
         return found | known | {"posterior/psnr": psnr(frames[:, None], target)}
 
     return describe
+
+
+def make_features(config: Config, evaluation: EvalConfig) -> Callable:
+    """`features(networks, batch, nothing)`: what FVD compares, `fvd/...` (clip, feature).
+
+    Of context and targets: the true ones, sample 1's, and the last context frame repeated.
+    """
+    generate, num_context = _make_generate(config), evaluation.num_context_frames
+
+    def features(networks, batch, _):
+        context = to_unit_range(batch.video[:, :num_context])
+        target = to_unit_range(batch.video[:, num_context:])
+        num_targets = target.shape[1]
+        noise = sample_noise(config, batch.clip_id, num_targets, 0, 1)
+        videos = {
+            "true": target,
+            "model": generate(networks.model, context, batch.action, batch.position, noise)[:, 0],
+            "copy_last_frame": baselines.copy_last_frame(context, num_targets),
+        }
+        return {
+            f"fvd/{name}": fvd.features(networks.fvd, jnp.concatenate([context, video], axis=1))
+            for name, video in videos.items()
+        }
+
+    return features
 
 
 def _make_generate(config):
@@ -148,18 +181,21 @@ def _psnr(evaluation):
 def _make_scores(evaluation):
     num_context, psnr = evaluation.num_context_frames, _psnr(evaluation)
 
-    def scores(name, prediction, batch):
+    def scores(name, prediction, batch, lpips_weights):
         """(clip, sample, target) of predictions (clip, sample, target, height, width, 3)."""
         video = to_unit_range(batch.video)
-        target, last = video[:, None, num_context:], video[:, None, None, num_context - 1]
-        moving = metrics.moving_pixels(target, jnp.broadcast_to(last, target.shape))
-        target = jnp.broadcast_to(target, prediction.shape)
+        true, last = video[:, None, num_context:], video[:, None, None, num_context - 1]
+        moving = metrics.moving_pixels(true, jnp.broadcast_to(last, true.shape))
+        target = jnp.broadcast_to(true, prediction.shape)
         mask = jnp.broadcast_to(moving, prediction.shape[:-1])
-        return {
+        found = {
             f"{name}/psnr": psnr(prediction, target),
             f"{name}/ssim": metrics.ssim(prediction, target),
             f"{name}/psnr_moving": metrics.masked_psnr(prediction, target, mask),
         }
+        if lpips_weights is not None:
+            found[f"{name}/lpips"] = lpips.distance(lpips_weights, prediction, true)
+        return found
 
     return scores
 

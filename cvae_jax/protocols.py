@@ -11,6 +11,9 @@ from typing import Any
 ALL_CLIPS = 0
 """As a number of clips: every clip of the split."""
 
+FVD_MIN_FRAMES = 9
+"""Of shorter clips, context included, the network of FVD has no frame left at its last pooling."""
+
 PSNR_DEFINITIONS = {
     "frame": "dB of a frame's mean squared error over all channels, peak 1",
     "channel": "dB of each channel's mean squared error, peak 1, then their mean (finn_psnr)",

