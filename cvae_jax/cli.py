@@ -57,7 +57,7 @@ def main(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> in
         place = error.filename or "a file or folder of this command"
         return _refuse(f"{place}: {error.strerror}; free or change that place, or choose another")
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command goes on from what is saved", file=sys.stderr)
         return 130
     return 0
 

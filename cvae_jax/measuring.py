@@ -22,7 +22,7 @@ from cvae_jax.logs import Progress
 
 MAX_SAMPLES_PER_PASS = 25
 MAX_CLIPS_PER_PASS = 8
-"""Sizes of a pass: some 25 x 28 frames of the full model fit in 8 GB."""
+"""Sizes of a pass, which bound its memory: several clips of one sample, or one clip of many."""
 
 
 class PassSize(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import linalg, stats
+from scipy import linalg, special
 
 NUM_RESAMPLES = 1000
 """Bootstrap resamples of the clips behind each interval."""
@@ -75,8 +75,8 @@ def interval(
     count = len(values)
     values = np.asarray(values, np.float64)
     tail = (1.0 - CONFIDENCE) / 2.0
-    widened = np.sqrt(count / (count - 1)) * stats.t.ppf(tail, count - 1)
-    low = stats.norm.cdf(widened)
+    widened = np.sqrt(count / (count - 1)) * special.stdtrit(count - 1, tail)
+    low = special.ndtr(widened)
     resamples = np.random.default_rng(0).integers(count, size=(NUM_RESAMPLES, count))
     step = max(1, _LARGEST // max(values.size, 1))
     found = [

@@ -37,7 +37,7 @@ def workdir(config, tmp_path):
     rng = np.random.default_rng(0)
     state = train_state.create(config, 4, 3)
     noisy = lambda x: x + 0.3 * rng.normal(size=x.shape).astype(np.float32)  # noqa: E731
-    state = state._replace(params=jax.tree.map(noisy, state.params))
+    state = state.replace(params=jax.tree.map(noisy, state.params))
     workdir = tmp_path / "run"
     run = run_folder.claim(workdir, config, sources.open_split(config.data, "train").statistics)
     with Checkpoints(workdir) as checkpoints:

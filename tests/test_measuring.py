@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from cvae_jax import baselines, measuring, passes, rollout, sample, train_state, validation
+from cvae_jax import baselines, fvd, measuring, passes, rollout, sample, train_state, validation
 from cvae_jax.data import pipeline, sources
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.types import to_unit_range
@@ -232,3 +232,25 @@ def test_without_actions_there_is_nothing_to_shuffle(config, source):
     params = train_state.create(blind, 4, 3).params
     figures = measuring.Measurement(blind, blind.eval, source).measure(params)
     assert {name.split("/")[0] for name in figures} == {"model", "copy_last_frame", "posterior"}
+
+
+def test_fvd_compares_whole_clips_of_truth_model_and_copying(
+    monkeypatch, config, source, params, predicted
+):
+    """Which videos it is given; the network itself takes a minute to compile."""
+    means = lambda weights, video: video.mean((-3, -2, -1)) * weights["scale"]  # noqa: E731
+    monkeypatch.setattr(fvd, "features", means)
+    features = passes.make_features(config, config.eval)
+    networks = passes.Networks(params, fvd={"scale": jnp.float32(2.0)})
+    found = jax.jit(features)(networks, jax.tree.map(jnp.asarray, _clips(source)), None)
+    video = _clips(source).video / 255.0
+    context = video[:, :CONTEXT]
+    copied = np.repeat(video[:, CONTEXT - 1, None], TARGETS, axis=1)
+    for name, target in (
+        ("true", video[:, CONTEXT:]),
+        ("model", predicted[:, 0]),
+        ("copy_last_frame", copied),
+    ):
+        whole = np.concatenate([context, target], axis=1)
+        expected = 2 * whole.mean((-3, -2, -1))
+        np.testing.assert_allclose(found[f"fvd/{name}"], expected, rtol=1e-4)
