@@ -60,7 +60,7 @@ PROTOCOLS = {
         camera="image_aux1",
         psnr="channel",
     ),
-    # Denton & Fergus 2018, section 5; the same in SRVP's test.py, which also averages by channel.
+    # As SVG's generate_svg_lp.py and SRVP's test.py, which both average decibels over channels.
     "svg": Protocol(
         "SVG (Denton & Fergus 2018) and SRVP (Franceschi et al. 2020) on BAIR",
         num_context_frames=2,
@@ -71,7 +71,7 @@ PROTOCOLS = {
         camera="image_aux1",
         psnr="channel",
     ),
-    # Wu et al. 2024, section 4.1. Their public loader reads aux1_image: mind it when comparing.
+    # As iVideoGPT's video_metric.py. Their public loader reads aux1_image: mind it if you compare.
     "ivideogpt": Protocol(
         "iVideoGPT (Wu et al. 2024) on BAIR",
         num_context_frames=1,

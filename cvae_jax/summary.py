@@ -16,7 +16,7 @@ NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
 ACTIVE_VARIANCE = 0.01
 """A latent dimension is active when its posterior mean varies by more over clips and frames
-(Burda et al. 2016, Importance Weighted Autoencoders, section 5.2)."""
+(Burda et al. 2016, Importance Weighted Autoencoders)."""
 SIGNS = {"lpips": -1}
 """Of metrics in which low is good."""
 _LARGEST = 2**23
@@ -69,7 +69,7 @@ def interval(
     """The 95 % bootstrap interval over clips of a statistic over the first axis.
 
     Percentiles of the resamples, widened for few clips as Student's t is over the normal
-    (Hesterberg 2015, section 3.3, "expanded percentile interval"). The resamples are the same
+    (Hesterberg 2015: "expanded percentile interval"). The resamples are the same
     for all figures of as many clips.
     """
     count = len(values)
