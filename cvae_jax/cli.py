@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_dict, config_flags
 
 from cvae_jax import config as config_lib
-from cvae_jax import validation
+from cvae_jax import protocols, validation
 from cvae_jax.config import Config
 from cvae_jax.errors import UserError
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> in
         place = error.filename or "a file or folder of this command"
         return _refuse(f"{place}: {error.strerror}; free or change that place, or choose another")
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command goes on from what is saved", file=sys.stderr)
         return 130
     return 0
 
@@ -167,10 +167,17 @@ def _run(flag_values):
 def _config_of_file(flag_values) -> Config:
     """The config of the file that --config names, with its overrides."""
     if not flag_values["config"].using_default_value:
-        return validation.from_config_dict(flag_values.config)
+        values = flag_values.config.to_dict()
+        _apply_protocol(values, flag_values["config"].override_values)
+        return validation.from_config_dict(values)
     raise UserError(
         f"--config: is missing; --mode={flag_values.mode} needs it, as in --config=configs/demo.py"
     )
+
+
+def _apply_protocol(values, overrides):
+    """Lets eval.protocol set its fields, but for those that a flag sets."""
+    protocols.apply(values["eval"], {path.removeprefix("eval.") for path in overrides})
 
 
 def _config_of_run(flag_values, workdir: Path) -> Config:
@@ -182,6 +189,8 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
     from cvae_jax import run_folder
 
     stored = run_folder.load(workdir)["config"]
+    fresh = config_lib.to_dict(Config())  # a run of an older version lacks newer fields of these
+    stored |= {name: fresh[name] | stored[name] for name in ("eval", "sample")}
     overrides = flag_values["config"].override_values
     if not flag_values["config"].using_default_value:
         asked = config_lib.to_dict(_config_of_file(flag_values))
@@ -200,4 +209,5 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
                 f"the run's own and lets you set eval.*, sample.*, {', '.join(OF_THE_CLIPS)}"
             )
         stored[section][field] = value
+    _apply_protocol(stored, overrides)
     return validation.from_config_dict(stored)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
+from cvae_jax import protocols
 from cvae_jax.data import sources
 
 
@@ -124,12 +125,19 @@ class TrainConfig:
 class EvalConfig:
     """What --mode=evaluate measures, and whose clips --mode=sample draws."""
 
+    protocol: str = setting(
+        "default",
+        "a named measurement, which sets the fields below; default: they say it",
+        choices=tuple(protocols.PROTOCOLS),
+    )
     split: str = setting("test", "which split is measured", choices=("train", "validation", "test"))
-    num_clips: int = setting(256, "clips measured, from the split's first", low=2)
+    num_clips: int = setting(256, "clips measured, from the split's first; 0: all", low=0)
     num_context_frames: int = setting(2, "true frames the model sees first", low=1)
     num_predicted_frames: int = setting(10, "frames predicted after them", low=1)
     num_samples: int = setting(1, "samples from the prior for each clip", low=1)
-    batch_size: int = setting(32, "clips generated at once; changes no result", low=1)
+    batch_size: int = setting(32, "clips from one saving to the next; changes no result", low=1)
+    lpips_weights: str = setting("", "file of cvae_jax.metric_weights; empty: LPIPS is left out")
+    fvd_weights: str = setting("", "file of cvae_jax.metric_weights; empty: FVD is left out")
 
 
 @dataclasses.dataclass(frozen=True)

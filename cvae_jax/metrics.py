@@ -1,6 +1,6 @@
 """Quality of predicted frames. Peak value 1.0, over all channels, one figure a frame.
 
-A mean over frames, then over clips, is `psnr_mean`; the reductions live in evaluate.py.
+A mean over frames, then over clips, is `psnr_mean`; the reductions live in summary.py.
 """
 
 import dm_pix
@@ -23,11 +23,26 @@ def psnr(
     return -10.0 * jnp.log10(jnp.maximum(error, _PERFECT_MSE))
 
 
+def channel_psnr(
+    prediction: Float[Array, "*batch height width channels"],
+    target: Float[Array, "*batch height width channels"],
+) -> Float[Array, "*batch"]:
+    """PSNR in dB of each channel by itself, then their mean: `finn_psnr` of SVG's utils.py.
+
+    Never below `psnr`, as the logarithm is concave; the two agree where the channels' errors do.
+    """
+    error = jnp.square(prediction - target).mean(axis=(-3, -2))
+    return -10.0 * jnp.log10(jnp.maximum(error, _PERFECT_MSE)).mean(axis=-1)
+
+
 def ssim(
     prediction: Float[Array, "*batch height width channels"],
     target: Float[Array, "*batch height width channels"],
 ) -> Float[Array, "*batch"]:
-    """Structural similarity (Wang et al. 2004): Gaussian window of 11, sigma 1.5, no border."""
+    """Structural similarity (Wang et al. 2004): Gaussian window of 11, sigma 1.5, no border.
+
+    A mean over channels and pixels, so the same as `finn_ssim` of SVG's utils.py.
+    """
     frames = (-1, *target.shape[-3:])
     values = dm_pix.ssim(prediction.reshape(frames), target.reshape(frames))
     return values.reshape(target.shape[:-3])

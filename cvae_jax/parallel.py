@@ -60,8 +60,8 @@ def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ())
 
 
 def pmap_sharded(function: Callable) -> Callable:
-    """Pmap of `function(state, shards) -> results`, each with a leading axis of devices."""
-    return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0))
+    """Pmap of `function(state, shards, constant) -> results`, with a leading axis of devices."""
+    return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0, None))
 
 
 def replicate(tree: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from cvae_jax import evaluate, metrics, rollout, run_folder, sheet, video
+from cvae_jax import evaluate, metrics, passes, rollout, run_folder, sheet, video
 from cvae_jax.config import Config
 from cvae_jax.data import pipeline
 from cvae_jax.data.pipeline import Batch
@@ -15,7 +15,6 @@ from cvae_jax.errors import UserError
 from cvae_jax.files import check_writable, read_json, write_json
 from cvae_jax.logs import Progress
 from cvae_jax.models.cvae import CVAE
-from cvae_jax.models.gaussian import noise_for
 from cvae_jax.types import to_uint8, to_unit_range
 
 FRAMES_PER_SECOND = 4
@@ -69,20 +68,18 @@ def rank(psnr_per_clip: Sequence[float]) -> dict[int, str]:
 def predict(config: Config, params: rollout.Params, batch: Batch) -> np.ndarray:
     """Frames after the context, uint8 (clip, sample, target, height, width, 3).
 
-    Sample by sample the same noise as an evaluation with as many samples. Clips go one by one, so
+    Sample by sample the same noise as an evaluation over as many frames. Clips go one by one, so
     that a hundred samples of each fit into memory.
     """
     model, num_context = CVAE(config.model), config.eval.num_context_frames
-    shape = config.sample.num_samples, config.eval.num_predicted_frames, config.model.z_dim
+    num_samples, num_targets = config.sample.num_samples, config.eval.num_predicted_frames
 
     @jax.jit
     def generate(params, batch):
-        keys = evaluate.clip_keys(config.seed, batch.clip_id)
+        noise = passes.sample_noise(config, batch.clip_id, num_targets, 0, num_samples)
         context = to_unit_range(batch.video[:, :num_context])
         conditions = rollout.align_conditions(batch.action, batch.position, config.model.condition)
-        return to_uint8(
-            rollout.generate(model, params, context, conditions, noise_for(keys, shape))
-        )
+        return to_uint8(rollout.generate(model, params, context, conditions, noise))
 
     clips = [Batch(*(field[[number]] for field in batch)) for number in range(len(batch.video))]
     return np.concatenate([np.asarray(generate(params, clip)) for clip in clips])

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cvae_jax import evaluate, parallel, run_folder, schedules, train_state
+from cvae_jax import measuring, parallel, run_folder, schedules, summary, train_state
 from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.config import Config, EvalConfig
 from cvae_jax.data import pipeline
@@ -18,6 +18,7 @@ from cvae_jax.data.sources import open_split
 from cvae_jax.data.statistics import Statistics
 from cvae_jax.errors import UserError
 from cvae_jax.files import lock
+from cvae_jax.kept import Figures
 from cvae_jax.logs import MetricsLog, Progress
 from cvae_jax.train_step import draw_teacher_forcing, make_train_step
 
@@ -51,7 +52,8 @@ def _train(
     kl_weight = schedules.kl_weight(config.kl, num_steps)
     teacher_forcing_ratio = schedules.teacher_forcing_ratio(config.teacher_forcing, num_steps)
     train_step = make_train_step(config)
-    measure = evaluate.make_measure(config, _validation(config, len(validation)), validation)
+    evaluation = _validation(config, len(validation))
+    measurement = measuring.Measurement(config, evaluation, validation, thorough=False)
     shape = settings.batch_size // jax.process_count(), config.data.num_predicted_frames
     num_frames = config.data.num_context_frames + config.data.num_predicted_frames
     frames_per_step = settings.batch_size * num_frames
@@ -103,7 +105,7 @@ def _train(
                     _check_finite(state, workdir, batch)
                 validated = None
                 if _is_due(done, settings.eval_every_steps, num_steps):
-                    validated = _validation_figures(measure(state.params))
+                    validated = _validation_figures(measurement.measure(state.params))
                     log.write(done, {f"validation/{k}": v for k, v in validated.items()})
                     bar.advance(0, psnr=validated["psnr_mean"])
                 if validated or _is_due(done, settings.checkpoint_every_steps, num_steps):
@@ -158,10 +160,12 @@ def _means(recent: list[dict[str, Any]]) -> dict[str, float]:
     return means | {"learning_rate": float(values[-1]["learning_rate"])}
 
 
-def _validation_figures(result: dict[str, Any]) -> dict[str, float]:
-    names = ("psnr_mean", "ssim_mean", "psnr_moving_mean")
-    figures = {name: result["model"][name] for name in names}
-    return figures | {"copy_last_frame_psnr_mean": result["copy_last_frame"]["psnr_mean"]}
+def _validation_figures(figures: Figures) -> dict[str, float]:
+    names = {
+        **{f"{name}_mean": f"model/{name}" for name in ("psnr", "ssim", "psnr_moving")},
+        "copy_last_frame_psnr_mean": "copy_last_frame/psnr",
+    }
+    return {name: float(summary.mean(summary.per_clip(figures[of]))) for name, of in names.items()}
 
 
 def _check_finite(state, workdir, batch):

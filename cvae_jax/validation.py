@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
+from cvae_jax import protocols
 from cvae_jax.config import Config, rule_text
 from cvae_jax.data import sources
 from cvae_jax.errors import UserError
@@ -100,6 +101,8 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     clip_length = source.num_frames or data.clip_length
     for name, section in (("data", data), ("eval", config.eval)):
         length = section.num_context_frames + section.num_predicted_frames
+        named = name == "eval" and config.eval.protocol != "default"
+        remedy = "choose another --config.eval.protocol" if named else "lower one of them"
         if length > clip_length:
             yield (
                 (
@@ -110,8 +113,25 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
                 ),
                 f"--config.{name}.num_context_frames={section.num_context_frames} + "
                 f"num_predicted_frames={section.num_predicted_frames}: {length} frames, but a clip "
-                f"of {data.source} has {clip_length}; lower one of them",
+                f"of {data.source} has {clip_length}; {remedy}",
             )
+    evaluation = config.eval
+    for field, line in protocols.contradictions(evaluation.protocol, evaluation, data.camera):
+        yield ("eval.protocol", field), line
+    length = evaluation.num_context_frames + evaluation.num_predicted_frames
+    if evaluation.fvd_weights and length < protocols.FVD_MIN_FRAMES:
+        yield (
+            ("eval.fvd_weights", "eval.num_context_frames", "eval.num_predicted_frames"),
+            f"--config.eval.fvd_weights={evaluation.fvd_weights}: FVD needs "
+            f"{protocols.FVD_MIN_FRAMES} frames or more, context included, not {length}; leave it "
+            "out or predict more",
+        )
+    if evaluation.num_clips == 1:
+        yield (
+            ("eval.num_clips",),
+            "--config.eval.num_clips=1: must be 0 (all) or at least 2, since one clip has no "
+            "interval",
+        )
     if model.last_frame_skip and model.feedback == "latent":
         yield (
             ("model.last_frame_skip", "model.feedback"),

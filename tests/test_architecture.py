@@ -12,9 +12,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PROGRAM = [*FILES, *sorted((ROOT / "configs").glob("*.py")), ROOT / "main.py"]
 TREES = {path: ast.parse(path.read_text()) for path in [*PROGRAM, *(ROOT / "tests").rglob("*.py")]}
 
-PURE = ("types", "losses", "metrics")
+PURE = ("types", "losses", "metrics", "lpips", "fvd", "protocols", "summary")
 WITHOUT_MODEL = ("data", "video", "sheet", "files", "errors", "logs")
-OVER_TIME = ("rollout", "train_state", "train_step", "train", "evaluate", "sample", "checkpoints")
+OVER_TIME = (
+    *("rollout", "train_state", "train_step", "train", "checkpoints", "sample"),
+    *("evaluate", "measuring", "passes", "kept"),
+)
 TOP = (*OVER_TIME, "report", "cli", "run_folder", "parallel", "launcher")
 
 

@@ -101,6 +101,14 @@ def test_contradictions_are_refused_with_a_remedy(path, value, told):
     assert f"--config.{path.rsplit('.', 1)[0]}" in str(error.value)
 
 
+def test_fvd_of_clips_that_are_too_short_is_refused():
+    values = _with("eval.fvd_weights", "i3d.npz")
+    validation.from_config_dict(values)
+    values["eval"]["num_predicted_frames"] = 6
+    with pytest.raises(UserError, match=r"fvd_weights=i3d.npz: FVD needs 9 frames .* not 8"):
+        validation.from_config_dict(values)
+
+
 def test_more_cycles_than_steps_are_refused_when_there_are_cycles():
     values = _with("kl.num_cycles", 200_000)
     validation.from_config_dict(values)

@@ -3,6 +3,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.signal
 import skimage.metrics
 
 from cvae_jax import metrics
@@ -42,6 +43,44 @@ def test_psnr_and_ssim_equal_scikit_image(frames):
             full=True,
         )
         assert float(ssim[i]) == pytest.approx(per_pixel[5:-5, 5:-5].mean(), abs=1e-4)
+
+
+def _finn(target, prediction):
+    """`finn_psnr` and `finn_ssim` of SVG's utils.py in their definitions, channel by channel."""
+    window = np.outer(*[np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))] * 2)
+    window /= window.sum()
+    blur = lambda image: scipy.signal.fftconvolve(image, window, mode="valid")  # noqa: E731
+    psnr, ssim = [], []
+    for x, y in zip(np.moveaxis(target, -1, 0), np.moveaxis(prediction, -1, 0), strict=True):
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        psnr.append(10 * np.log(1 / ((x - y) ** 2).mean()) / np.log(10))
+        means, spread = blur(x) * blur(y), blur(x * y) - blur(x) * blur(y)
+        squares = blur(x) ** 2 + blur(y) ** 2
+        variances = blur(x * x) + blur(y * y) - squares
+        value = (2 * means + 1e-4) * (2 * spread + 9e-4)
+        ssim.append((value / ((squares + 1e-4) * (variances + 9e-4))).mean())
+    return np.mean(psnr), np.mean(ssim)
+
+
+@pytest.mark.parametrize("frames", [_random_frames, _real_frames])
+def test_channel_psnr_and_ssim_are_the_lab_s(frames):
+    target = frames()
+    noise = np.random.default_rng(1).normal(0, 0.1, target.shape) * [0.2, 1.0, 3.0]
+    prediction = np.clip(target + noise, 0, 1).astype(np.float32)
+    psnr = metrics.channel_psnr(jnp.asarray(prediction), jnp.asarray(target))
+    ssim = metrics.ssim(jnp.asarray(prediction), jnp.asarray(target))
+    for i in range(len(target)):
+        assert (float(psnr[i]), float(ssim[i])) == pytest.approx(
+            _finn(target[i], prediction[i]), abs=1e-4
+        )
+    assert (psnr > metrics.psnr(jnp.asarray(prediction), jnp.asarray(target)) + 1).all()
+
+
+def test_channel_psnr_averages_decibels():
+    """Errors of 0.1, 0.01 and 1 are 20, 40 and 0 dB."""
+    target = jnp.zeros((1, 8, 8, 3))
+    prediction = jnp.broadcast_to(jnp.array([0.1, 0.01, 1.0]), target.shape)
+    np.testing.assert_allclose(metrics.channel_psnr(prediction, target), [20.0], rtol=1e-5)
 
 
 def test_psnr_of_an_exact_frame_is_finite():

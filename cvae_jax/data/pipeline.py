@@ -102,9 +102,9 @@ def train_batches(
 
 
 def evaluation_batches(
-    source: ClipSource, *, num_frames: int, num_clips: int, batch_size: int
+    source: ClipSource, *, num_frames: int, num_clips: int, batch_size: int, first_clip: int = 0
 ) -> Iterator[Batch]:
-    """The first frames of the first clips, in order; the last batch may be smaller.
+    """The first frames of clips first_clip .. num_clips - 1; the last batch may be smaller.
 
     Raises:
         UserError: the split has fewer clips, or its clips fewer frames.
@@ -119,7 +119,7 @@ def evaluation_batches(
     def read_start(clip_id: int) -> Batch:
         return _example(source, clip_id, 0, num_frames)
 
-    clips = grain.MapDataset.range(num_clips).map(read_start)
+    clips = grain.MapDataset.range(first_clip, num_clips).map(read_start)
     batches = clips.batch(batch_size, drop_remainder=False, batch_fn=_stack)
     return iter(batches.to_iter_dataset(grain.ReadOptions(2, _PREFETCHED_BATCHES)))
 

@@ -1,0 +1,256 @@
+"""Figures against plain loops; no future frame reaches a prediction; streaming changes nothing."""
+
+import copy
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import tiny
+from cvae_jax import baselines, fvd, measuring, passes, rollout, sample, train_state, validation
+from cvae_jax.data import pipeline, sources
+from cvae_jax.models.cvae import CVAE
+from cvae_jax.types import to_unit_range
+
+CONTEXT, TARGETS = 2, 3
+
+
+@pytest.fixture(scope="module")
+def config(tiny_data_dir):
+    values = tiny.get_config()
+    values.data.dir = tiny_data_dir.dir
+    values.model.predictor, values.model.output = "mlp", "direct"  # soon compiled
+    values.model.prior = "learned"  # its deviation makes samples differ without training
+    return validation.from_config_dict(values)
+
+
+@pytest.fixture(scope="module")
+def source(config):
+    return sources.open_split(config.data, "test")
+
+
+@pytest.fixture(scope="module")
+def params(config):
+    """As initialised, but with noise, so that every layer does something."""
+    rng = np.random.default_rng(0)
+    noisy = lambda x: x + 0.3 * rng.normal(size=x.shape).astype(np.float32)  # noqa: E731
+    return jax.tree.map(noisy, train_state.create(config, 4, 3).params)
+
+
+def _evaluation(config, **changes):
+    return dataclasses.replace(config.eval, **changes)
+
+
+def _clips(source, count=4):
+    return pipeline.read_clips(source, range(count), num_frames=CONTEXT + TARGETS)
+
+
+@pytest.fixture(scope="module")
+def predicted(config, source, params):
+    """27 samples of 4 clips, each predicted by itself."""
+    batch, model = _clips(source), CVAE(config.model)
+    context = to_unit_range(jnp.asarray(batch.video[:, :CONTEXT]))
+    conditions = rollout.align_conditions(
+        jnp.asarray(batch.action), jnp.asarray(batch.position), "action_position"
+    )
+    generate = jax.jit(lambda noise: rollout.generate(model, params, context, conditions, noise))
+    samples = [
+        generate(passes.sample_noise(config, batch.clip_id, TARGETS, k, 1)) for k in range(27)
+    ]
+    return np.concatenate(samples, axis=1).astype(np.float64)
+
+
+def test_scores_and_spread_equal_a_loop_over_samples(config, source, params, predicted):
+    """27 samples are two passes of 14, of which the last sample only fills."""
+    evaluation = _evaluation(config, num_samples=27, batch_size=3)
+    assert measuring.pass_size(27) == (1, 14)
+    figures = measuring.Measurement(config, evaluation, source, thorough=False).measure(params)
+    target = _clips(source).video[:, None, CONTEXT:] / 255.0
+    psnr = -10 * np.log10(((predicted - target) ** 2).mean((-3, -2, -1)))
+    np.testing.assert_allclose(figures["model/psnr"], psnr, rtol=1e-4)
+    spread = np.sqrt(predicted.var(axis=1, ddof=1).mean((-3, -2, -1)))
+    assert spread.min() > 1e-3
+    np.testing.assert_allclose(figures["spread"], spread, rtol=1e-3)
+
+
+def test_noise_of_a_sample_is_its_own(config):
+    clips = np.array([5, 2], np.int32)
+    many = passes.sample_noise(config, clips, TARGETS, 0, 30)
+    few = passes.sample_noise(config, clips[1:], TARGETS, 20, 4)
+    np.testing.assert_array_equal(many[1:, 20:24], few)
+    assert len(np.unique(np.asarray(many)[..., 0])) == 2 * 30 * TARGETS
+
+
+def test_pass_holds_no_more_than_it_may_and_every_sample():
+    for num_samples in range(1, 301):
+        clips, samples = measuring.pass_size(num_samples)
+        assert clips * samples <= max(measuring.MAX_CLIPS_PER_PASS, samples)
+        assert samples <= measuring.MAX_SAMPLES_PER_PASS
+        passes_needed = -(-num_samples // samples)
+        assert passes_needed * samples - num_samples < passes_needed
+
+
+@pytest.mark.parametrize("num_samples", [3, 30])
+def test_batch_size_changes_no_bit(config, source, params, num_samples):
+    evaluation = _evaluation(config, num_clips=7, num_samples=num_samples)
+    measurement = measuring.Measurement(config, evaluation, source)
+    found = []
+    for batch_size in (1, 5, 32):
+        measurement.evaluation = dataclasses.replace(evaluation, batch_size=batch_size)
+        found.append(measurement.measure(params))
+    for figures in found[1:]:
+        assert list(figures) == list(found[0])
+        for name, values in figures.items():
+            assert len(values) == 7
+            np.testing.assert_array_equal(values, found[0][name], err_msg=name)
+
+
+def _with_noisy_future(source):
+    """The same clips, but for their frames after the context."""
+    noisy = copy.copy(source)
+
+    def read(clip_id, start=0, num_frames=None):
+        clip = source.read(clip_id, start, num_frames)
+        video = clip.video.copy()
+        rng = np.random.default_rng(clip_id)
+        video[CONTEXT:] = rng.integers(0, 256, video[CONTEXT:].shape, np.uint8)
+        return clip._replace(video=video)
+
+    noisy.read = read
+    return noisy
+
+
+def test_noise_in_place_of_all_future_frames_changes_no_bit_of_a_prediction(
+    monkeypatch, config, source, params
+):
+    """In all that an evaluation generates (samples, other actions), and in what is drawn."""
+    predictions = []
+    generate = rollout.generate
+
+    def recording(*arguments):
+        frames = generate(*arguments)
+        jax.debug.callback(lambda x: predictions.append(np.asarray(x)), frames)
+        return frames
+
+    monkeypatch.setattr(rollout, "generate", recording)
+    found = []
+    measurement = measuring.Measurement(config, _evaluation(config, num_samples=3), source)
+    for clips in (source, _with_noisy_future(source)):
+        measurement.source = clips
+        figures = measurement.measure(params)
+        drawn = sample.predict(config, params, _clips(clips))
+        jax.effects_barrier()
+        found.append((figures, sorted(x.tobytes() for x in predictions), drawn))
+        predictions.clear()
+    (figures, made, drawn), (noisy_figures, noisy_made, noisy_drawn) = found
+    assert len(made) == 2 * (1 + 2) + 1  # two groups of clips: samples, two actions; what is drawn
+    assert made == noisy_made
+    np.testing.assert_array_equal(drawn, noisy_drawn)
+    assert figures["spread"].min() > 0
+    np.testing.assert_array_equal(figures["spread"], noisy_figures["spread"])
+    copied, noisy_copied = (f["copy_last_frame/psnr"] for f in (figures, noisy_figures))
+    assert (copied > noisy_copied + 3).all()  # the noise was there
+
+
+def test_shuffled_actions_are_the_next_clip_s_and_zeroed_ones_leave_the_arm_still(config, source):
+    evaluation = _evaluation(config, num_clips=5)
+    whole, scale = _clips(source, 5), source.scale
+    measurement = measuring.Measurement(config, evaluation, source)
+    for clips in (range(3), range(3, 5)):
+        batch = pipeline.read_clips(source, clips, num_frames=CONTEXT + TARGETS)
+        others = measurement._other_actions(batch)
+        following = [(clip + 1) % 5 for clip in clips]
+        for field in (0, 1):
+            own = (whole.action, whole.position)[field]
+            np.testing.assert_array_equal(others["shuffled_actions"][field], own[following])
+        action, position = others["zeroed_actions"]
+        raw = action * scale.action_std + scale.action_mean
+        np.testing.assert_allclose(raw[:, CONTEXT - 1 :], 0, atol=1e-6)
+        np.testing.assert_array_equal(action[:, : CONTEXT - 1], batch.action[:, : CONTEXT - 1])
+        np.testing.assert_array_equal(position[:, :CONTEXT], batch.position[:, :CONTEXT])
+        for time in range(CONTEXT, CONTEXT + TARGETS):
+            np.testing.assert_array_equal(position[:, time], batch.position[:, CONTEXT - 1])
+
+
+@pytest.fixture(scope="module")
+def change(config):
+    return baselines.mean_change(sources.open_split(config.data, "train"), CONTEXT, TARGETS)
+
+
+@pytest.fixture(scope="module")
+def figures(config, source, params, change):
+    """All that is measured of 4 clips with one sample."""
+    return measuring.Measurement(config, config.eval, source, change).measure(params)
+
+
+def test_mean_motion_adds_the_training_split_s_mean_change(config, source, change, figures):
+    training = sources.open_split(config.data, "train")
+    videos = [training.read(clip).video[:5] / 255.0 for clip in range(len(training))]
+    expected = np.mean([video[2:] - video[1] for video in videos], axis=0)
+    np.testing.assert_allclose(change, expected, atol=1e-6)
+    video = _clips(source).video / 255.0
+    moved = np.clip(video[:, 1:2] + expected, 0, 1)
+    for name, guess in (("mean_motion", moved), ("copy_last_frame", video[:, 1:2])):
+        psnr = -10 * np.log10(((guess - video[:, 2:]) ** 2).mean((-3, -2, -1)))
+        np.testing.assert_allclose(figures[f"{name}/psnr"][:, 0], psnr, rtol=1e-4)
+
+
+def test_posterior_figures_are_of_the_free_running_posterior(config, source, params, figures):
+    batch, model = _clips(source), CVAE(config.model)
+    arrays = jax.tree.map(jnp.asarray, batch)
+    conditions = rollout.align_conditions(arrays.action, arrays.position, "action_position")
+    noise = passes.sample_noise(config, batch.clip_id, TARGETS, 0, 1)[:, 0]
+    result = jax.jit(
+        lambda: rollout.free_running(
+            model, params, to_unit_range(arrays.video), conditions, noise, jnp.zeros((4, 3), bool)
+        )
+    )()
+    (mean, logvar), prior = result.posterior, result.prior
+    kl = 0.5 * (
+        prior.logvar
+        - logvar
+        - 1
+        + np.exp(logvar - prior.logvar)
+        + (mean - prior.mean) ** 2 / np.exp(prior.logvar)
+    )
+    for name, value in (
+        ("kl_of_frames", kl.sum(-1)),
+        ("kl_of_dimensions", kl.mean(1)),
+        ("mean", mean.mean(1)),
+        ("variance", mean.var(1)),
+    ):
+        np.testing.assert_allclose(figures[f"posterior/{name}"], value, rtol=2e-3, atol=1e-5)
+    error = ((result.frames - arrays.video[:, 2:] / 255.0) ** 2).mean((-3, -2, -1))
+    np.testing.assert_allclose(figures["posterior/psnr"][:, 0], -10 * np.log10(error), rtol=1e-4)
+
+
+def test_without_actions_there_is_nothing_to_shuffle(config, source):
+    model = dataclasses.replace(config.model, condition="none")
+    blind = dataclasses.replace(config, model=model)
+    params = train_state.create(blind, 4, 3).params
+    figures = measuring.Measurement(blind, blind.eval, source).measure(params)
+    assert {name.split("/")[0] for name in figures} == {"model", "copy_last_frame", "posterior"}
+
+
+def test_fvd_compares_whole_clips_of_truth_model_and_copying(
+    monkeypatch, config, source, params, predicted
+):
+    """Which videos it is given; the network itself takes a minute to compile."""
+    means = lambda weights, video: video.mean((-3, -2, -1)) * weights["scale"]  # noqa: E731
+    monkeypatch.setattr(fvd, "features", means)
+    features = passes.make_features(config, config.eval)
+    networks = passes.Networks(params, fvd={"scale": jnp.float32(2.0)})
+    found = jax.jit(features)(networks, jax.tree.map(jnp.asarray, _clips(source)), None)
+    video = _clips(source).video / 255.0
+    context = video[:, :CONTEXT]
+    copied = np.repeat(video[:, CONTEXT - 1, None], TARGETS, axis=1)
+    for name, target in (
+        ("true", video[:, CONTEXT:]),
+        ("model", predicted[:, 0]),
+        ("copy_last_frame", copied),
+    ):
+        whole = np.concatenate([context, target], axis=1)
+        expected = 2 * whole.mean((-3, -2, -1))
+        np.testing.assert_allclose(found[f"fvd/{name}"], expected, rtol=1e-4)
