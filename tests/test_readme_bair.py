@@ -108,9 +108,12 @@ def test_protocol_names_source_camera_and_fingerprint(results, user):
 def test_test_clips_alone_give_the_figures_of_the_whole_data_set(results):
     """The same clips in the same order, normalised with the run's statistics, not their own."""
     whole, alone = results
-    for section in ("model", "copy_last_frame", "shuffled_actions"):
+    for section in ("model", "copy_last_frame"):
         assert whole[section] == alone[section]
-    assert whole["kl_per_frame"] == alone["kl_per_frame"]
+    # Without training clips there is no mean motion, hence another program, which rounds otherwise.
+    for name, figure in whole["shuffled_actions"].items():
+        np.testing.assert_allclose(alone["shuffled_actions"][name], figure, atol=1e-5)
+    np.testing.assert_allclose(alone["kl_per_frame"], whole["kl_per_frame"], rtol=1e-5)
 
 
 def test_other_data_are_normalised_as_the_run_was_trained(results, user):
