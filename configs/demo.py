@@ -30,7 +30,7 @@ def get_config():
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50
     config.train.batch_size = 4
-    config.train.num_steps = 1300
+    config.train.num_steps = 1000
     config.train.log_every_steps = 20
     config.train.eval_every_steps = 250
     config.train.checkpoint_every_steps = 100

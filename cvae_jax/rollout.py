@@ -64,11 +64,12 @@ def teacher_forced(
     prior = bound.prior(windows, steps[:, -1])
     latent = _merge(sample(posterior, noise))
     g = bound.predict(windows, latent, steps)
-    motion = jax.tree.map(_merge, _motion(conditions, num_targets))
-    frames = bound.decode(g, motion, scene)
     split = (batch, num_targets)
+    frames = _decode(
+        bound, g.reshape(*split, *g.shape[1:]), _motion(conditions, num_targets), scene
+    )
     return Rollout(
-        frames.reshape(*split, *frames.shape[1:]),
+        frames,
         posterior,
         jax.tree.map(lambda x: x.reshape(*split, -1), prior),
     )
@@ -165,13 +166,18 @@ def _loop(bound, window, scene, inputs, *, unroll):
     """
     config = bound.config
     on_frames = config.feedback == "frame"
+    pushed, filling = _start_pushing(bound, scene, len(window)) if on_frames else (None, None)
 
     def step(carry, now):
-        window, scene = carry
+        window, scene, pushed = carry
         prior = bound.prior(window, now["conditions"][:, -1])
         latent = now["latent"] if "latent" in now else sample(prior, now["noise"])
         g = bound.predict(window, latent, now["conditions"])
-        made = bound.decode(g, now["motion"], scene) if on_frames else g
+        made = g
+        if on_frames:
+            arm = bound.hold(g, now["motion"], scene)
+            pushed, things = _push(bound, pushed, filling, arm)
+            made = bound.decode(g, scene, arm, things)
         entering = made
         if "use_true" in now:
             chosen = now["use_true"].reshape(-1, *[1] * (made.ndim - 1))
@@ -180,15 +186,46 @@ def _loop(bound, window, scene, inputs, *, unroll):
             entering, latest = bound.encode(entering)
             scene = scene._replace(skips=latest) if config.last_frame_skip else scene
         window = jnp.concatenate([window[:, 1:], entering[:, None]], axis=1)
-        return (window, scene), (made, prior)
+        return (window, scene, pushed), (made, prior)
 
     time_first = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), inputs)
-    _, outputs = jax.lax.scan(step, (window, scene), time_first, unroll=on_frames and unroll)
+    _, outputs = jax.lax.scan(
+        step, (window, scene, pushed), time_first, unroll=on_frames and unroll
+    )
     made, prior = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), outputs)
     if on_frames:
         return made, prior
-    frames = bound.decode(_merge(made), jax.tree.map(_merge, inputs["motion"]), scene)
-    return frames.reshape(*made.shape[:2], *frames.shape[1:]), prior
+    return _decode(bound, made, inputs["motion"], scene), prior
+
+
+def _decode(bound, g, motion, scene):
+    """The frames of g (batch, target, ...), all at once but for what the arm pushes."""
+    batch, num_targets = g.shape[:2]
+    arm = bound.hold(_merge(g), jax.tree.map(_merge, motion), scene)
+    first = scene if len(scene.frame) <= batch else jax.tree.map(lambda x: x[::num_targets], scene)
+    pushed, filling = _start_pushing(bound, first, batch)
+    time_first = jax.tree.map(
+        lambda x: jnp.swapaxes(x.reshape(batch, num_targets, *x.shape[1:]), 0, 1), arm
+    )
+    _, things = jax.lax.scan(
+        lambda pushed, arm: _push(bound, pushed, filling, arm), pushed, time_first, num_targets
+    )
+    things = jax.tree.map(lambda x: _merge(jnp.swapaxes(x, 0, 1)), things)
+    frames = bound.decode(_merge(g), scene, arm, things)
+    return frames.reshape(batch, num_targets, *frames.shape[1:])
+
+
+def _start_pushing(bound, scene, rows):
+    """The things of a scene, and what lies beneath, for each of `rows`; None without an arm."""
+    if not bound.has_arm:
+        return None, None
+    return jax.tree.map(
+        lambda x: jnp.repeat(x, rows // len(scene.frame), axis=0), bound.start_pushing(scene)
+    )
+
+
+def _push(bound, pushed, filling, arm):
+    return (None, None) if arm is None else bound.push(pushed, filling, arm)
 
 
 def _windows(x, first, count, window, *, lowest):

@@ -35,6 +35,18 @@ class Motion(NamedTuple):
     path: Float[Array, "*batch action"]
 
 
+class Arm(NamedTuple):
+    """How the arm is held at frames that are to be drawn.
+
+    motion: what is known of it. place: its row and column in pixels off the frame's middle.
+    pose: features of all that decides its look there.
+    """
+
+    motion: Motion
+    place: Float[Array, "*batch 2"]
+    pose: Float[Array, "*batch pose"]
+
+
 class Scene(NamedTuple):
     """The last context frame, which predictions are drawn upon.
 

@@ -5,7 +5,7 @@ import pytest
 
 from cvae_jax.config import ModelConfig
 from cvae_jax.models.cvae import CVAE
-from cvae_jax.types import Motion, Scene
+from cvae_jax.types import Scene
 
 CLIPS, FRAMES = 2, 3
 RETOUCH, NEW, SURE = 0.7, (-1.0, 0.0, 2.0), 30.0
@@ -21,7 +21,9 @@ def still():
 @pytest.fixture(scope="module")
 def decode(still):
     """`decode(logits of the masks, flow)` of two clips with heads that give the same everywhere."""
-    model = CVAE(ModelConfig(width=4, g_dim=8, predictor="conv", output="composite"))
+    model = CVAE(
+        ModelConfig(width=4, g_dim=8, predictor="conv", output="composite", condition="none")
+    )
     frame = jnp.asarray(still[::FRAMES])
     arguments = jnp.zeros((CLIPS, 64)), jnp.zeros((CLIPS, model.config.window, 0))
     params = jax.jit(model.init)(jax.random.key(1), frame, *arguments, NOTHING)["params"]
@@ -37,9 +39,8 @@ def decode(still):
     def run(params):
         bound = model.bind({"params": params})
         h, skips = bound.encode(frame)
-        rows = jnp.zeros((CLIPS * FRAMES, 0))
         scene = Scene(skips, frame, NOTHING)
-        return bound.decode(jnp.repeat(h, FRAMES, axis=0), Motion(rows, rows), scene)
+        return bound.decode(jnp.repeat(h, FRAMES, axis=0), scene, None, None)
 
     return decode
 

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +124,17 @@ class Setting:
             apply = _jit(functools.partial(self.model.apply, method=name))
             return lambda *arguments: apply({"params": self.params}, *arguments)
 
-        return [bound(name) for name in ("encode", "posterior", "prior", "predict", "decode")]
+        names = (
+            "encode",
+            "posterior",
+            "prior",
+            "predict",
+            "hold",
+            "start_pushing",
+            "push",
+            "decode",
+        )
+        return SimpleNamespace(**{name: bound(name) for name in names})
 
 
 @functools.cache
@@ -172,26 +183,33 @@ def test_mask_replaces_the_frames_that_it_names_and_no_others(setting):
 
 @pytest.mark.parametrize("way", ["parallel", "own frames", "generate"])
 def test_each_way_equals_a_plain_loop_of_single_steps(setting, way):
-    config, (encode, posterior, prior, predict, decode) = setting.config, setting.steps
+    config, step = setting.config, setting.steps
     video, noise, (conditions, path) = setting.video, setting.noise, setting.conditions
-    h = [encode(video[:, t]) for t in range(TIME)]
+    h = [step.encode(video[:, t]) for t in range(TIME)]
     memory = [h[t][0] for t in range(CONTEXT)]
-    skips, frames = h[CONTEXT - 1][1], []
+    last, skips, frames = CONTEXT - 1, h[CONTEXT - 1][1], []
+    things, has_arm = None, setting.model.has_arm
+    if has_arm:
+        scene = Scene(skips, video[:, last], conditions[:, last])
+        pushed, filling = step.start_pushing(scene)
     for t in range(CONTEXT, TIME):
         times = [max(time, 0) for time in range(t - config.window, t)]
         steps = [max(time, 1) for time in range(t - config.window + 1, t + 1)]
         window = jnp.stack([memory[time] for time in times], axis=1)
         if way == "generate":
-            gaussian = prior(window, conditions[:, t])
+            gaussian = step.prior(window, conditions[:, t])
         else:
-            gaussian = posterior(h[t][0], h[t - 1][0], conditions[:, t])
+            gaussian = step.posterior(h[t][0], h[t - 1][0], conditions[:, t])
         latent = sample(gaussian, noise[:, t - CONTEXT])
-        g = predict(window, latent, jnp.stack([conditions[:, s] for s in steps], axis=1))
-        last = CONTEXT - 1
+        g = step.predict(window, latent, jnp.stack([conditions[:, s] for s in steps], axis=1))
         motion = Motion(conditions[:, t], path[:, t] - path[:, last])
-        frames.append(decode(g, motion, Scene(skips, video[:, last], conditions[:, last])))
+        scene = Scene(skips, video[:, last], conditions[:, last])
+        arm = step.hold(g, motion, scene)
+        if has_arm:
+            pushed, things = step.push(pushed, filling, arm)
+        frames.append(step.decode(g, scene, arm, things))
         if way == "parallel" or config.feedback == "frame":
-            entering, latest = encode(video[:, t] if way == "parallel" else frames[-1])
+            entering, latest = step.encode(video[:, t] if way == "parallel" else frames[-1])
             skips = latest if config.last_frame_skip else skips
             memory.append(entering)
         else:

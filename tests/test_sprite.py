@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from jax.scipy.ndimage import map_coordinates
 
-from cvae_jax.models.sprite import Sprite, cut, put, tents
-from cvae_jax.types import Motion, Scene
+from cvae_jax.models.place import cut, put, tents
+from cvae_jax.models.sprite import Sprite
+from cvae_jax.types import Arm, Motion, Scene
 
 CLIPS, FRAMES, SIZE, CHANNELS = 2, 3, 32, 2
 PICTURE = 24, 20
@@ -39,30 +40,28 @@ def test_put_is_the_transpose_of_cut():
 
 @pytest.fixture(scope="module")
 def sprite():
-    """`sprite(position of each frame)` of an arm that stood at (0, 0), and the scene."""
-    model = Sprite(width=16, channels=CHANNELS, dtype=jnp.dtype("float32"))
+    """`sprite(place of each frame)` of an arm that stood in the middle, and the scene."""
+    model = Sprite(channels=CHANNELS, dtype=jnp.dtype("float32"))
     frame = jax.random.uniform(jax.random.key(1), (CLIPS, SIZE, SIZE, 3), minval=0.1)
     scene = Scene((), frame, jnp.zeros((CLIPS, 2)))
-    g = jnp.zeros((CLIPS * FRAMES, 5))
+    middle = jnp.zeros((CLIPS, 2))
 
-    def motion(position):
-        return Motion(jnp.asarray(position), jnp.zeros((CLIPS * FRAMES, 1)))
+    def arm(place):
+        any_pose = jnp.ones((len(place), 1))
+        return Arm(Motion(any_pose, any_pose), jnp.asarray(place, jnp.float32), any_pose)
 
-    params = model.init(jax.random.key(2), g, motion(np.zeros((CLIPS * FRAMES, 2))), scene)
-    # A trained place: a condition of 1 moves the picture by 4 pixels. And a mask that is open.
-    place = params["params"]["_Place_0"]["place"]
-    place["kernel"] = place["kernel"].at[:2].set(jnp.eye(2) * 4 / 64)
+    params = model.init(jax.random.key(2), arm(np.zeros((CLIPS * FRAMES, 2))), scene, middle)
     bias = params["params"]["out"]["bias"].reshape(*PICTURE, CHANNELS + 1)
-    params["params"]["out"]["bias"] = bias.at[..., -1].set(30.0).ravel()
-    run = jax.jit(lambda position: model.apply(params, g, motion(position), scene))
+    params["params"]["out"]["bias"] = bias.at[..., -1].set(30.0).ravel()  # the mask is open
+    run = jax.jit(lambda place: model.apply(params, arm(place), scene, middle))
     return run, np.repeat(frame, FRAMES, axis=0)
 
 
 def test_pixels_around_the_arm_are_carried_to_where_it_is_now(sprite):
     run, still = sprite
-    position = np.tile([[0.0, 0.0], [1.0, 0.0], [-0.5, 1.5]], (CLIPS, 1))
-    _, carried, mask = run(position)
-    for frame, (down, right) in enumerate((4 * position).astype(int)):
+    place = np.tile([[0, 0], [4, 0], [-2, 6]], (CLIPS, 1))
+    _, carried, mask = run(place)
+    for frame, (down, right) in enumerate(place):
         rows, columns = slice(8 + down, 24 + down), slice(8 + right, 24 + right)
         np.testing.assert_allclose(
             carried[frame, rows, columns], still[frame, 8:24, 8:24], atol=1e-4
@@ -72,7 +71,7 @@ def test_pixels_around_the_arm_are_carried_to_where_it_is_now(sprite):
 
 def test_nothing_is_drawn_beyond_the_picture(sprite):
     run, _ = sprite
-    drawn, carried, mask = run(np.full((CLIPS * FRAMES, 2), 3.0))  # 12 pixels down and right
+    drawn, carried, mask = run(np.full((CLIPS * FRAMES, 2), 12.0))
     for result in (drawn, carried, mask):
         assert np.abs(result[:, : 4 + 12]).max() == 0.0
         assert np.abs(result[:, :, : 6 + 12]).max() == 0.0

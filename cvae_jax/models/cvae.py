@@ -9,20 +9,17 @@ from cvae_jax.config import ModelConfig
 from cvae_jax.models.decoder import Decoder
 from cvae_jax.models.encoder import Encoder
 from cvae_jax.models.gaussian import GaussianHead
+from cvae_jax.models.layers import logit
+from cvae_jax.models.place import Place
 from cvae_jax.models.predictor import Predictor
-from cvae_jax.models.sprite import Sprite
+from cvae_jax.models.push import Filling, Ground, Push, Pushed, Things
+from cvae_jax.models.sprite import Pose, Sprite
 from cvae_jax.models.warp import warp
-from cvae_jax.types import Gaussian, Motion, Scene
+from cvae_jax.types import Arm, Gaussian, Motion, Scene
 
 FRAME_CHANNELS = 3
 _COMPOSITE_CHANNELS = 2 * FRAME_CHANNELS + 2
 """A retouch and a new frame, and the logits of the new frame's and the moved frame's mask."""
-
-
-def _logit(frame):
-    """Where a sigmoid has to start from to give `frame`, kept away from its flat ends."""
-    inside = jnp.clip(frame, 0.02, 0.98)
-    return jnp.log(inside) - jnp.log1p(-inside)
 
 
 class CVAE(nn.Module):
@@ -40,7 +37,10 @@ class CVAE(nn.Module):
         channels = _COMPOSITE_CHANNELS if composite else FRAME_CHANNELS
         self.decoder = Decoder(config.width, channels, composite, dtype)
         if composite:
-            self.sprite = Sprite(4 * config.predictor_width, channels, dtype)
+            self.place = Place(dtype)
+            self.pose = Pose(4 * config.predictor_width, dtype)
+            self.sprite = Sprite(channels, dtype)
+            self.ground, self.pusher = Ground(dtype), Push(dtype)
         self.posterior_head = GaussianHead(config.z_dim, config.predictor_width, dtype)
         self.predictor = Predictor(config.predictor_width, config.predictor_depth, dtype)
         if config.prior == "learned":
@@ -79,36 +79,65 @@ class CVAE(nn.Module):
         """g_t from the latest h or g (oldest first), z_t and the conditions of the same steps."""
         return self.predictor(window, latent, conditions)
 
+    @property
+    def has_arm(self) -> bool:
+        """Whether c tells where an arm is, and the output has layers for it."""
+        return self.config.output == "composite" and self.config.condition != "none"
+
+    def hold(
+        self, g: Float[Array, "frames *representation"], motion: Motion, scene: Scene
+    ) -> Arm | None:
+        """The arm at the frames of `g`, or None."""
+        if not self.has_arm:
+            return None
+        pose = self.pose(g, motion, scene, self._place_in(scene))
+        return Arm(motion, self.place(motion.step), pose)
+
+    def start_pushing(self, scene: Scene) -> tuple[Pushed, Filling]:
+        """The things of the last context frame, before anything moves (models/push.py)."""
+        return self.ground(scene, self._place_in(scene))
+
+    def push(self, pushed: Pushed, filling: Filling, arm: Arm) -> tuple[Pushed, Things]:
+        """One frame on: where things are then."""
+        return self.pusher(pushed, filling, arm)
+
     def decode(
         self,
         g: Float[Array, "frames *representation"],
-        motion: Motion,
         scene: Scene,
+        arm: Arm | None,
+        things: Things | None,
     ) -> Float[Array, "frames height width 3"]:
         """The frames of `g` in [0, 1]; a clip's frames stand together, its skips serve them all.
 
         With output=composite a frame is, pixel by pixel, a mix of three (masks as in Finn et al.
         2016): the last context frame retouched where it stands, for what stays; the same with
-        its pixels moved by a flow, for what is pushed and for ground that the arm uncovers; and
-        a new one, for the arm. What follows the arm is added to these by a sprite (sprite.py),
-        which also lays pixels carried from the last context frame over them.
+        its pixels moved by a flow, for ground that the arm uncovers; and a new one, for the arm.
+        With an arm, the things that it has pushed cover the first two, which cannot fade them.
+        And a sprite (sprite.py) adds what follows the arm, and lays pixels about it, carried from
+        the last context frame, over all.
         """
         out, flow = self.decoder(g, scene.skips)
         if flow is None:
             return jax.nn.sigmoid(out)
-        still = jnp.repeat(scene.frame, len(out) // len(scene.frame), axis=0)
-        has_arm = motion.step.shape[-1] > 0  # condition=none says nothing of one
-        if has_arm:
-            drawn, carried, carried_mask = self.sprite(g, motion, scene)
+        if arm is None or things is None:
+            still = jnp.repeat(scene.frame, len(out) // len(scene.frame), axis=0)
+        else:
+            still = things.ground
+            drawn, carried, carried_mask = self.sprite(arm, scene, self._place_in(scene))
             out = out + drawn
         retouch, new, logits = jnp.split(out, (FRAME_CHANNELS, 2 * FRAME_CHANNELS), axis=-1)
         masks = jax.nn.softmax(jnp.pad(logits, ((0, 0), (0, 0), (0, 0), (1, 0))), axis=-1)
-        frame = (
-            masks[..., :1] * jax.nn.sigmoid(retouch + _logit(still))
-            + masks[..., 1:2] * jax.nn.sigmoid(new)
-            + masks[..., 2:] * warp(scene.frame, flow)
-        )
-        return (1.0 - carried_mask) * frame + carried if has_arm else frame
+        ground = masks[..., :1] * jax.nn.sigmoid(retouch + logit(still))
+        ground = ground + masks[..., 2:] * warp(scene.frame, flow)
+        new = masks[..., 1:2] * jax.nn.sigmoid(new)
+        if things is None:
+            return ground + new
+        ground = (1.0 - things.shown) * ground + (1.0 - masks[..., 1:2]) * things.moved
+        return (1.0 - carried_mask) * (ground + new) + carried
+
+    def _place_in(self, scene):
+        return jax.lax.stop_gradient(self.place(scene.condition))
 
     def __call__(
         self,
@@ -123,6 +152,7 @@ class CVAE(nn.Module):
         self.posterior(h, h, conditions[:, -1])
         self.prior(window, conditions[:, -1])
         g = self.predict(window, latent, conditions)
-        return self.decode(
-            g, Motion(conditions[:, -1], path), Scene(skips, frame, conditions[:, -1])
-        )
+        motion, scene = Motion(conditions[:, -1], path), Scene(skips, frame, conditions[:, -1])
+        arm = self.hold(g, motion, scene)
+        things = None if arm is None else self.push(*self.start_pushing(scene), arm)[1]
+        return self.decode(g, scene, arm, things)

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 """Keeps activations at scale through leaky ReLUs without a normaliser (He et al. 2015)."""
+SMALL_INIT = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+"""Lets little of a last layer through at the start of training."""
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _MOST_GROUPS = 12
@@ -19,6 +21,12 @@ _MOST_GROUPS = 12
 def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """The leaky ReLU of SVG, slope 0.2."""
     return nn.leaky_relu(x, 0.2)
+
+
+def logit(frame: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Where a sigmoid has to start from to give `frame`, kept away from its flat ends."""
+    inside = jnp.clip(frame, 0.02, 0.98)
+    return jnp.log(inside) - jnp.log1p(-inside)
 
 
 def with_waves(
@@ -220,8 +228,7 @@ class Head3x3(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width in"]
     ) -> Float[Array, "batch height width features"]:
-        init = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-        kernel = self.param("kernel", init, (3, 3, x.shape[-1], self.features))
+        kernel = self.param("kernel", SMALL_INIT, (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return conv3x3(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype)
 
