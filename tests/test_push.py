@@ -7,9 +7,9 @@ from cvae_jax.models.push import Ground, carry
 from cvae_jax.types import Scene
 
 CLIPS, SIZE = 2, 32
-HALF_WINDOW = 12
-"""Its share of half of SIZE; in the middle, the window begins at pixel 4."""
-TOUCHED = slice(5, 8)
+HALF_WINDOW = 10
+"""Its share of half of SIZE; in the middle, the window begins at pixel 6."""
+TOUCHED = slice(4, 7)
 """Rows and columns of the window at half size that the arm touches: pixels 14 to 19."""
 
 
