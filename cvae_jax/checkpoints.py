@@ -40,11 +40,15 @@ class Checkpoints:
         )
         latest = checkpoint_managers.LatestN(n=NUM_LATEST)
         self.folder = (workdir / "checkpoints").absolute()
+        if not read_only:
+            self.folder.mkdir(parents=True, exist_ok=True)  # Orbax would not, for one of several
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 best_fn=_score,
+                multiprocessing_options=_this_process_alone(),
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy([latest, best]),
+                create=False,
                 read_only=read_only,
             ),
             item_names=("state", "run"),
@@ -66,6 +70,8 @@ class Checkpoints:
         Raises:
           UserError: this save, or the one before it that went on in the background, failed.
         """
+        if jax.process_count() > 1:  # Orbax takes arrays of one process's devices for a mistake
+            state = jax.device_get(state)
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run))
         try:
             self._manager.save(step, args=items, metrics=validation)
@@ -139,6 +145,16 @@ class Checkpoints:
             "or change the folder's permissions, then run the same command to go on from the last "
             "whole checkpoint"
         )
+
+
+def _this_process_alone() -> ocp.options.MultiprocessingOptions:
+    """Of several processes, the one that opens the folder reads and writes it without the rest."""
+    own = jax.process_index()
+    alone = {own} if jax.process_count() > 1 else None
+    prefix = f"process_{own}" if alone else None
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes=alone, barrier_sync_key_prefix=prefix
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -20,6 +20,8 @@ from cvae_jax.errors import UserError
 MODES = ("prepare", "train", "evaluate", "sample", "report")
 OF_THE_CLIPS = ("data.dir", "data.source", "data.camera", "data.clip_length", "data.num_threads")
 """What evaluate and sample let one set of `data`, to use a run on other clips."""
+OF_PROCESSES = ("coordinator_address", "num_processes", "process_id", "initialization_timeout")
+"""Flags of training by several processes, named as `jax.distributed.initialize` names them."""
 DEFAULT_CONFIG = str(Path(__file__).parents[1] / "configs" / "demo.py")
 
 USAGE = """cvae_jax predicts what a robot's camera will see next.
@@ -42,7 +44,8 @@ def main(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> in
         print(USAGE)
         return 2
     if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in argv[1:]):
-        print(f"{USAGE}\nOther flags: --checkpoint=best|latest|STEP (evaluate, sample).\n")
+        print(f"{USAGE}\nOther flags: --checkpoint=best|latest|STEP (evaluate, sample).")
+        print(f"Several processes (train): --{', --'.join(OF_PROCESSES)}; docs/scaling.md.\n")
         print("Fields and their defaults, of which a file in configs/ changes some:\n")
         print(config_lib.help_text())
         return 0
@@ -89,6 +92,10 @@ def _define_flags(argv, flag_values):
         (flags.DEFINE_enum, "mode", None, MODES, "what to do"),
         (flags.DEFINE_string, "workdir", None, "folder of a run; report takes several, as a,b"),
         (flags.DEFINE_string, "checkpoint", "best", "best, latest or a step"),
+        (flags.DEFINE_string, "coordinator_address", None, "HOST:PORT of process 0, or auto"),
+        (flags.DEFINE_integer, "num_processes", None, "how many processes train together"),
+        (flags.DEFINE_integer, "process_id", None, "which of them this is, from 0"),
+        (flags.DEFINE_integer, "initialization_timeout", 300, "seconds to wait for the others"),
     ):
         define(name, *arguments, flag_values=flag_values)
     config_flags.DEFINE_config_file(
@@ -152,11 +159,12 @@ def _run(flag_values):
         return
     workdir = Path(flag_values.workdir)
     if mode == "train":
-        from cvae_jax import parallel, train
+        from cvae_jax import hosts, parallel, train
 
         config = _config_of_file(flag_values)
-        parallel.share_cores(config.train.batch_size)
-        train.run(workdir, config)
+        with hosts.joined(*(flag_values[name].value for name in OF_PROCESSES)) as processes:
+            parallel.share_cores(config.train.batch_size, *processes)
+            train.run(workdir, config)
         return
     from cvae_jax import evaluate, sample
 

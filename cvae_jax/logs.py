@@ -114,6 +114,7 @@ class Progress(tqdm):
         description: str = "train",
         frames_per_step: int = 1,
         stream: Stream | None = None,
+        silent: bool = False,
     ):
         """Starts at step `start`; `frames_per_step` counts the frames that one step processes."""
         sink: Stream = stream or sys.stderr
@@ -123,6 +124,7 @@ class Progress(tqdm):
         bar = "|{bar}| " if alive else ""
         super().__init__(
             total=total,
+            disable=silent,
             initial=start,
             desc=description,
             bar_format="{desc} {percentage:3.0f}% "

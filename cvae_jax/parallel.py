@@ -17,18 +17,20 @@ MAX_CPU_DEVICES = 4
 _AXIS = "device"
 
 
-def share_cores(batch_size: int) -> None:
+def share_cores(batch_size: int, num_processes: int = 1, num_here: int = 1) -> None:
     """On a CPU, makes of the cores as many devices as can share a batch evenly, at most four.
 
     XLA gives a device's cores to some operations at once and leaves them idle in the others; a
-    device for each core keeps it busy in all. GPUs and TPUs are what they are.
+    device for each core keeps it busy in all. GPUs and TPUs are what they are. Of several
+    processes each takes its share of the batch and, if some are on this machine, of the cores.
     To be called before JAX looks for devices. JAX_NUM_CPU_DEVICES, or a number of host devices in
     XLA_FLAGS, that is already set is left alone and turns it off.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
         return
-    jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size, _usable_cores()))
+    cores = max(1, _usable_cores() // num_here)
+    jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size // num_processes, cores))
 
 
 def cpu_devices(batch_size: int, cores: int) -> int:
@@ -60,8 +62,11 @@ def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ())
 
 
 def pmap_sharded(function: Callable) -> Callable:
-    """Pmap of `function(state, shards, constant) -> results`, with a leading axis of devices."""
-    return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0, None))
+    """Pmap of `function(state, shards, constant) -> results`, with a leading axis of devices.
+
+    On this process's own devices; other processes need not take part.
+    """
+    return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0, None), devices=jax.local_devices())
 
 
 def replicate(tree: Any) -> Any:
@@ -93,15 +98,21 @@ def round_up(batch_size: int) -> int:
 
 
 def describe() -> str:
-    """The devices of this process in words, such as `2 CPU devices`."""
+    """The devices in words, such as `2 CPU devices` or `1 CPU device in each of 2 processes`."""
     devices = jax.local_devices()
     kind = "CPU" if devices[0].platform == "cpu" else devices[0].device_kind
-    return f"{len(devices)} {kind} device{'s' * (len(devices) > 1)}"
+    several = f" in each of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{len(devices)} {kind} device{'s' * (len(devices) > 1)}{several}"
 
 
 def check_batch_size(batch_size: int) -> None:
     """Raises UserError unless the batch splits evenly over all devices of all processes."""
     count = jax.device_count()
+    if count != jax.local_device_count() * jax.process_count():
+        raise UserError(
+            f"{jax.local_device_count()} of {count} devices are this process's, one of "
+            f"{jax.process_count()}; give every process as many (JAX_NUM_CPU_DEVICES on a CPU)"
+        )
     if batch_size % count:
         raise UserError(
             f"--config.train.batch_size={batch_size}: must be a multiple of the {count} devices "

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from cvae_jax import measuring, parallel, run_folder, schedules, summary, train_state
+from cvae_jax import config as config_lib
+from cvae_jax import hosts, measuring, parallel, run_folder, schedules, summary, train_state
 from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.config import Config, EvalConfig
 from cvae_jax.data import pipeline
@@ -37,15 +38,18 @@ def run(workdir: Path, config: Config) -> train_state.TrainState:
     source = open_split(config.data, "train")
     _check_condition(config, source.statistics)
     validation = open_split(config.data, "validation")
-    first = jax.process_index() == 0  # the processes of one run share its workdir
-    with lock(workdir, "choose another --workdir") if first else contextlib.nullcontext():
+    _check_agreement(config, source.statistics)
+    with contextlib.ExitStack() as stack:
+        held = lock(workdir, "choose another --workdir")
+        hosts.from_first(lambda: stack.enter_context(held))
         return _train(workdir, config, source, validation)
 
 
 def _train(
     workdir: Path, config: Config, source: ClipSource, validation: ClipSource
 ) -> train_state.TrainState:
-    run_info = run_folder.claim(workdir, config, source.statistics)
+    first = hosts.is_first()  # it alone touches the workdir
+    run_info = hosts.from_first(lambda: run_folder.claim(workdir, config, source.statistics))
     scale = run_folder.statistics_of(run_info)
     source, validation = source.scaled_by(scale), validation.scaled_by(scale)
     settings, num_steps = config.train, config.train.num_steps
@@ -54,19 +58,22 @@ def _train(
     train_step = make_train_step(config)
     evaluation = _validation(config, len(validation))
     measurement = measuring.Measurement(config, evaluation, validation, thorough=False)
-    shape = settings.batch_size // jax.process_count(), config.data.num_predicted_frames
+    shape = settings.batch_size, config.data.num_predicted_frames
     num_frames = config.data.num_context_frames + config.data.num_predicted_frames
     frames_per_step = settings.batch_size * num_frames
 
-    with Checkpoints(workdir) as checkpoints:
-        state, start_step = _restore_or_create(checkpoints, config, source.statistics)
+    folder: Any = Checkpoints(workdir) if first else contextlib.nullcontext()
+    with folder as checkpoints:
+        state, start_step = _start(checkpoints, config, source.statistics)
         state = parallel.replicate(state)
         if start_step >= num_steps:
-            print(f"{workdir}: {start_step} of {num_steps} steps are done; nothing left to train")
+            hosts.say(
+                f"{workdir}: {start_step} of {num_steps} steps are done; nothing left to train"
+            )
             return state
         if start_step:
-            print(f"{workdir}: going on after step {start_step}")
-        print(f"{workdir}: batches of {settings.batch_size} on {parallel.describe()}")
+            hosts.say(f"{workdir}: going on after step {start_step}")
+        hosts.say(f"{workdir}: batches of {settings.batch_size} on {parallel.describe()}")
         batches = pipeline.Timed(
             pipeline.train_batches(
                 source,
@@ -79,8 +86,8 @@ def _train(
                 process_count=jax.process_count(),
             )
         )
-        log = MetricsLog(workdir, start_step)
-        bar = Progress(num_steps, start_step, frames_per_step=frames_per_step)
+        log: Any = MetricsLog(workdir, start_step) if first else contextlib.nullcontext()
+        bar = Progress(num_steps, start_step, frames_per_step=frames_per_step, silent=not first)
         recent: list[dict[str, Any]] = []
         last_log_time = time.monotonic()
         with log, bar:
@@ -99,18 +106,20 @@ def _train(
                     seconds = time.monotonic() - last_log_time
                     means["frames_per_second"] = len(recent) * frames_per_step / seconds
                     means["input_wait_fraction"] = batches.take_waited() / seconds
-                    log.write(done, {f"train/{name}": value for name, value in means.items()})
+                    if first:
+                        log.write(done, {f"train/{name}": value for name, value in means.items()})
                     bar.advance(0, loss=means["loss"])
                     recent, last_log_time = [], time.monotonic()
                     _check_finite(state, workdir, batch)
                 validated = None
-                if _is_due(done, settings.eval_every_steps, num_steps):
+                if first and _is_due(done, settings.eval_every_steps, num_steps):
                     validated = _validation_figures(measurement.measure(state.params))
                     log.write(done, {f"validation/{k}": v for k, v in validated.items()})
                     bar.advance(0, psnr=validated["psnr_mean"])
-                if validated or _is_due(done, settings.checkpoint_every_steps, num_steps):
+                due = validated or _is_due(done, settings.checkpoint_every_steps, num_steps)
+                if first and due:
                     checkpoints.save(done, state, run_info, validated)
-    print(f"trained {num_steps} steps; checkpoints, metrics and TensorBoard files in {workdir}")
+    hosts.say(f"trained {num_steps} steps; checkpoints, metrics and TensorBoard files in {workdir}")
     return state
 
 
@@ -142,6 +151,30 @@ def _validation(config: Config, num_available: int) -> EvalConfig:
         num_predicted_frames=config.data.num_predicted_frames,
         batch_size=config.eval.batch_size,
     )
+
+
+def _check_agreement(config: Config, statistics: Statistics) -> None:
+    """Raises UserError if the processes of this run are not about to train the same."""
+    sections = config_lib.to_dict(config)
+    named = ("seed", "model", "kl", "teacher_forcing", "optimizer", "train")
+    hosts.check_agreement(**{k: sections[k] for k in named}, data=statistics.fingerprint)
+
+
+def _start(checkpoints, config, statistics):
+    """What the first process restores or creates, in every process."""
+    dims = len(statistics.action_mean), len(statistics.position_mean)
+    found = []
+
+    def restore_or_create():
+        state, step = _restore_or_create(checkpoints, config, statistics)
+        found.append(state)
+        return step
+
+    step = hosts.from_first(restore_or_create)
+    if found:
+        return hosts.arrays_from_first(found[0]), step
+    like = jax.eval_shape(lambda: train_state.create(config, *dims))
+    return hosts.arrays_from_first(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)), step
 
 
 def _restore_or_create(checkpoints, config, statistics):

@@ -36,10 +36,11 @@ def draw_teacher_forcing(
 def make_train_step(config: Config) -> Callable[..., tuple[TrainState, Metrics]]:
     """The pmapped step `(state, batch, use_true, kl_weight) -> state, metrics`.
 
-    The batch and use_true (batch, target) are global and split over the local devices here. If
-    use_true is true throughout, the parallel teacher-forced program runs, else the free-running
+    The batch is this process's part of the whole one, split over its devices here; use_true
+    (batch, target) is that of the whole batch, or the processes would choose different programs.
+    If it is true throughout, the parallel teacher-forced program runs, else the free-running
     one; both give the same numbers where both apply. The given state is donated. The metrics
-    are means over the batch.
+    are means over the whole batch.
     """
     programs = {
         forced: parallel.pmap_replicated(_make_device_step(config, forced), donate_argnums=(0,))
@@ -48,8 +49,8 @@ def make_train_step(config: Config) -> Callable[..., tuple[TrainState, Metrics]]
 
     def train_step(state, batch, use_true, kl_weight):
         example = np.arange(len(batch.video), dtype=np.int32)
-        example = example * jax.process_count() + jax.process_index()
-        shards = parallel.shard((batch, use_true, example))
+        example = example + len(batch.video) * jax.process_index()
+        shards = parallel.shard((batch, use_true[example], example))
         return programs[bool(use_true.all())](state, shards, np.float32(kl_weight))
 
     return train_step

@@ -62,7 +62,7 @@ def train_batches(
     """Endless batches; the one of a step is a pure function of (seed, step).
 
     Every epoch has another order and another window of each clip, and batches cross from one
-    epoch into the next. Of the whole batch, process p gets the examples p, p + process_count, ...
+    epoch into the next. Of the whole batch, process p of n gets the p-th of n equal parts.
 
     Args:
         source: the clips.
@@ -93,8 +93,8 @@ def train_batches(
         .shuffle()
         .repeat()
         .random_map(read_window)
-        .slice(slice(process_index, None, process_count))
         .batch(batch_size // process_count, drop_remainder=True, batch_fn=_stack)
+        .slice(slice(process_index, None, process_count))
         .slice(slice(start_step, None))
     )
     reading = grain.ReadOptions(num_threads, _PREFETCHED_BATCHES)
