@@ -8,7 +8,7 @@ RUN := $(BIN)/python main.py
 DEMO := --config=configs/demo.py --workdir=runs/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo report test bench bench-venv lint clean
+.PHONY: demo report test bench bench-venv study lint clean
 
 demo: $(VENV)/installed
 	$(RUN) --mode=prepare --config=configs/demo.py
@@ -34,6 +34,9 @@ bench: $(VENV)/installed-tests bench-venv
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.speed --growth
 	$(BIN)/python -m benchmarks.speed --table --plot
+
+study: $(VENV)/installed
+	$(BIN)/python -m benchmarks.study
 
 bench-venv: .cache/bench-venv/installed
 
