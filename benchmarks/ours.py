@@ -53,7 +53,7 @@ def _training(width, clips, context, predicted, free_running, feedback):
     batch = Batch(*random_batch(clips, context + predicted), np.arange(clips, dtype=np.int32))
     use_true = np.full((clips, predicted), not free_running)
     parallel.share_cores(clips)  # as main.py --mode=train does
-    step = train_step.make_train_step(config)
+    step = train_step.TrainStep(config)
     state = parallel.replicate(train_state.create(config, 4, 3))
 
     def run():

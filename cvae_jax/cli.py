@@ -1,28 +1,20 @@
 """From flags to a mode, and from a user's mistake to one clear message and exit code 2."""
 
-import difflib
-import re
-import runpy
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from absl import flags
-from ml_collections import config_dict, config_flags
 
+from cvae_jax import arguments, protocols, validation
 from cvae_jax import config as config_lib
-from cvae_jax import protocols, validation
 from cvae_jax.config import Config
 from cvae_jax.errors import UserError
 
-MODES = ("prepare", "train", "evaluate", "sample", "report")
 OF_THE_CLIPS = ("data.dir", "data.source", "data.camera", "data.clip_length", "data.num_threads")
 """What evaluate and sample let one set of `data`, to use a run on other clips."""
 OF_PROCESSES = ("coordinator_address", "num_processes", "process_id", "initialization_timeout")
 """Flags of training by several processes, named as `jax.distributed.initialize` names them."""
-DEFAULT_CONFIG = str(Path(__file__).parents[1] / "configs" / "demo.py")
 
 USAGE = """cvae_jax predicts what a robot's camera will see next.
 
@@ -71,81 +63,33 @@ def _refuse(message: str) -> int:
 
 
 def _parse(argv, flag_values):
-    _check_config_file(argv)
-    _check_overrides(argv)
-    try:
-        _define_flags(argv, flag_values)
-        rest = flag_values(list(argv))
-    except flags.Error as error:
-        _flag_error(error)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        _flag_error(error)  # ml_collections' way to refuse an override
-    if len(rest) > 1:
-        raise UserError(f"{rest[1]!r}: not a flag; write --mode=MODE, --config=FILE and so on")
-    if flag_values.mode is None:
-        raise UserError(f"--mode: is missing; choose one of {', '.join(MODES)}")
+    """Raises UserError with every problem of the command line and, where it is read, the config."""
+    problems = arguments.parse(argv, flag_values)
+    if not flag_values.is_parsed():
+        raise _problems(problems)
+    mode = flag_values.mode
+    if mode not in (None, "prepare") and not flag_values.workdir:
+        needed = f"--mode={mode} needs it, as in --workdir=runs/mine"
+        problems.append(f"--workdir: is missing; {needed}")
+    named = not flag_values["config"].using_default_value
+    read = mode in ("prepare", "train") or (mode is None and named)
+    if read and not any(line.startswith("--config=") for line in problems):
+        try:
+            _config_of_file(flag_values)
+        except UserError as error:
+            _, *lines = str(error).splitlines() if "\n" in str(error) else ("", str(error))
+            problems += lines
+    if problems:
+        raise _problems(problems)
 
 
-def _define_flags(argv, flag_values):
-    """Defines them late, since a config flag parses its overrides, and may fail, on definition."""
-    for define, name, *arguments in (
-        (flags.DEFINE_enum, "mode", None, MODES, "what to do"),
-        (flags.DEFINE_string, "workdir", None, "folder of a run; report takes several, as a,b"),
-        (flags.DEFINE_string, "checkpoint", "best", "best, latest or a step"),
-        (flags.DEFINE_string, "coordinator_address", None, "HOST:PORT of process 0, or auto"),
-        (flags.DEFINE_integer, "num_processes", None, "how many processes train together"),
-        (flags.DEFINE_integer, "process_id", None, "which of them this is, from 0"),
-        (flags.DEFINE_integer, "initialization_timeout", 300, "seconds to wait for the others"),
-    ):
-        define(name, *arguments, flag_values=flag_values)
-    config_flags.DEFINE_config_file(
-        "config", DEFAULT_CONFIG, "a file in configs/", flag_values, sys_argv=list(argv)
-    )
-
-
-def _check_config_file(argv):
-    """Raises UserError if the config file does not give a config, whatever goes wrong in it."""
-    given = re.findall(r"^--?config[=\n](.+)$", "\n".join(argv), re.MULTILINE)
-    path = given[-1] if given else DEFAULT_CONFIG
-    file, *argument = path.split(":", 1)
-    if not Path(file).is_file():
-        what = "is a folder" if Path(file).is_dir() else "no such file"
-        raise UserError(f"--config={path}: {what}; name a file, as in --config=configs/demo.py")
-    try:
-        content = runpy.run_path(file)
-        config = content["get_config"](*argument) if "get_config" in content else None
-    except Exception as error:  # a user's program may raise anything
-        lines = [
-            at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == file
-        ]
-        where = f", line {lines[-1]}" if lines else ""
-        text = " ".join(str(error).split())
-        raise UserError(f"--config={path}{where}: {type(error).__name__}: {text}") from error
-    if not isinstance(config, config_dict.ConfigDict):
-        raise UserError(f"--config={path}: needs a function get_config() that returns a ConfigDict")
-
-
-def _check_overrides(argv):
-    """Raises UserError at the first --config.FIELD that there is not."""
-    known = config_lib.field_paths()
-    for argument in argv[1:]:
-        match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
-        if match and match[1] not in known:
-            fields = [path for path in known if "." in path]
-            near = difflib.get_close_matches(match[1], fields, n=1)
-            hint = f" did you mean --config.{near[0]}?" if near else ""
-            raise UserError(f"--config.{match[1]}: no such field;{hint} see python main.py --help")
-
-
-def _flag_error(error: Exception) -> NoReturn:
-    text = " ".join(str(error).split())
-    raise UserError(f"{text}; see python main.py --help") from error
+def _problems(lines):
+    title = [f"the command has {len(lines)} problems:"] if len(lines) > 1 else []
+    return UserError("\n".join(title + lines))
 
 
 def _run(flag_values):
     mode = flag_values.mode
-    if mode != "prepare" and not flag_values.workdir:
-        raise UserError(f"--workdir: is missing; --mode={mode} needs it, as in --workdir=runs/mine")
     if mode == "report":
         from cvae_jax import report
 
@@ -175,7 +119,7 @@ def _run(flag_values):
 def _config_of_file(flag_values) -> Config:
     """The config of the file that --config names, with its overrides."""
     if not flag_values["config"].using_default_value:
-        values = flag_values.config.to_dict()
+        values = validation.plain(flag_values.config)
         _apply_protocol(values, flag_values["config"].override_values)
         return validation.from_config_dict(values)
     raise UserError(
@@ -185,7 +129,8 @@ def _config_of_file(flag_values) -> Config:
 
 def _apply_protocol(values, overrides):
     """Lets eval.protocol set its fields, but for those that a flag sets."""
-    protocols.apply(values["eval"], {path.removeprefix("eval.") for path in overrides})
+    if isinstance(values.get("eval"), dict):  # else validation says so
+        protocols.apply(values["eval"], {path.removeprefix("eval.") for path in overrides})
 
 
 def _config_of_run(flag_values, workdir: Path) -> Config:
@@ -209,13 +154,17 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
         stored |= {name: asked[name] for name in ("eval", "sample")}
         stored["data"] |= clips
         return validation.from_config_dict(stored)
+    refused = []
     for path, value in overrides.items():
         section, _, field = path.partition(".")
-        if section not in ("eval", "sample") and path not in OF_THE_CLIPS:
-            raise UserError(
-                f"--config.{path}={value!r}: belongs to training; --mode={flag_values.mode} takes "
-                f"the run's own and lets you set eval.*, sample.*, {', '.join(OF_THE_CLIPS)}"
-            )
-        stored[section][field] = value
+        if section in ("eval", "sample") or path in OF_THE_CLIPS:
+            stored[section][field] = value
+            continue
+        refused.append(
+            f"--config.{path}={value!r}: belongs to training; --mode={flag_values.mode} takes "
+            f"the run's own and lets you set eval.*, sample.*, {', '.join(OF_THE_CLIPS)}"
+        )
+    if refused:
+        raise UserError("\n".join(refused))
     _apply_protocol(stored, overrides)
     return validation.from_config_dict(stored)

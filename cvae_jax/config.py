@@ -12,6 +12,11 @@ from ml_collections import config_dict
 from cvae_jax import protocols
 from cvae_jax.data import sources
 
+_MANY = 10**9
+"""The most of anything that is counted: steps, clips and so on fit into 32 bits."""
+_LARGEST = 1e9
+"""What is larger was never meant, and leaves float32 in a few products."""
+
 
 def setting(default, text, *, low=None, high=None, above=None, choices=None):
     """A dataclass field with its help text and its allowed range (ends included) or choices."""
@@ -27,10 +32,14 @@ class DataConfig:
     dir: str = setting("data", "folder that holds the prepared data sets")
     path: str = setting("", "what you already have, to prepare from: archive, file or folder")
     strict: bool = setting(False, "prepare refuses at the first bad clip, not at over 1 % of them")
-    clip_length: int = setting(30, "frames of a clip, where the data leave that open", low=2)
+    clip_length: int = setting(
+        30, "frames of a clip, where the data leave that open", low=2, high=1000
+    )
     camera: str = setting("image_main", "which camera's frames are predicted")
-    num_context_frames: int = setting(2, "true frames the model sees first", low=1)
-    num_predicted_frames: int = setting(10, "frames predicted after them in training", low=1)
+    num_context_frames: int = setting(2, "true frames the model sees first", low=1, high=1000)
+    num_predicted_frames: int = setting(
+        10, "frames predicted after them in training", low=1, high=1000
+    )
     num_threads: int = setting(2, "threads that decode frames", low=1, high=256)
 
 
@@ -38,15 +47,21 @@ class DataConfig:
 class ModelConfig:
     """The networks; see cvae_jax/models."""
 
-    width: int = setting(64, "channels of the first encoder stage; 64 is the full VGG", low=1)
-    z_dim: int = setting(64, "dimensions of the latent z_t", low=1)
-    g_dim: int = setting(128, "dimensions of h_t and g_t (channels, if predictor=conv)", low=1)
+    width: int = setting(
+        64, "channels of the first encoder stage; 64 is the full VGG", low=1, high=4096
+    )
+    z_dim: int = setting(64, "dimensions of the latent z_t", low=1, high=65536)
+    g_dim: int = setting(
+        128, "dimensions of h_t and g_t (channels, if predictor=conv)", low=1, high=65536
+    )
     predictor: str = setting(
         "mlp", "mlp: g_t is a vector; conv: g_t is an 8x8 map", choices=("mlp", "conv")
     )
-    predictor_width: int = setting(256, "hidden units or channels of the predictor", low=1)
-    predictor_depth: int = setting(2, "residual blocks of the predictor", low=1)
-    window: int = setting(2, "how many latest h or g the predictor reads", low=1)
+    predictor_width: int = setting(
+        256, "hidden units or channels of the predictor", low=1, high=65536
+    )
+    predictor_depth: int = setting(2, "residual blocks of the predictor", low=1, high=100)
+    window: int = setting(2, "how many latest h or g the predictor reads", low=1, high=100)
     condition: str = setting(
         "action_position",
         "what each step is conditioned on",
@@ -75,11 +90,13 @@ class ModelConfig:
 class KLConfig:
     """beta by step."""
 
-    weight: float = setting(1e-4, "beta, the weight of the KL term, at its highest", low=0.0)
+    weight: float = setting(
+        1e-4, "beta, the weight of the KL term, at its highest", low=0.0, high=_LARGEST
+    )
     schedule: str = setting(
         "constant", "how beta gets there", choices=("constant", "linear", "cyclical")
     )
-    num_cycles: int = setting(4, "cycles over the run (cyclical)", low=1)
+    num_cycles: int = setting(4, "cycles over the run (cyclical)", low=1, high=_MANY)
     ratio: float = setting(
         0.5, "fraction of a cycle (cyclical) or run (linear) in which beta rises", above=0, high=1
     )
@@ -89,8 +106,10 @@ class KLConfig:
 class TeacherForcingConfig:
     """How often training sees true frames in place of its own."""
 
-    start_decay_step: int = setting(0, "step at which the ratio starts to fall from 1", low=0)
-    decay_steps: int = setting(0, "steps that it takes to fall to lower_bound", low=0)
+    start_decay_step: int = setting(
+        0, "step at which the ratio starts to fall from 1", low=0, high=_MANY
+    )
+    decay_steps: int = setting(0, "steps that it takes to fall to lower_bound", low=0, high=_MANY)
     lower_bound: float = setting(0.0, "the ratio that it falls to", low=0.0, high=1.0)
     unit: str = setting("batch", "what one draw decides for", choices=("batch", "clip", "frame"))
 
@@ -99,13 +118,15 @@ class TeacherForcingConfig:
 class OptimizerConfig:
     """Adam."""
 
-    learning_rate: float = setting(2e-3, "Adam's step size, at its highest", above=0.0)
+    learning_rate: float = setting(
+        2e-3, "Adam's step size, at its highest", above=0.0, high=_LARGEST
+    )
     schedule: str = setting(
         "constant", "of the learning rate, after warm-up", choices=("constant", "cosine")
     )
-    warmup_steps: int = setting(0, "steps of linear warm-up", low=0)
+    warmup_steps: int = setting(0, "steps of linear warm-up", low=0, high=_MANY)
     gradient_clip_norm: float = setting(
-        0.0, "largest global norm of the gradient; 0 means no clipping", low=0.0
+        0.0, "largest global norm of the gradient; 0 means no clipping", low=0.0, high=_LARGEST
     )
 
 
@@ -113,12 +134,15 @@ class OptimizerConfig:
 class TrainConfig:
     """Length of a run, and how often it logs, validates and saves."""
 
-    batch_size: int = setting(12, "clips a step, over all devices", low=1)
-    num_steps: int = setting(180_000, "steps in all", low=1)
-    log_every_steps: int = setting(50, "steps between lines of metrics.jsonl", low=1)
-    eval_every_steps: int = setting(3_000, "steps between validations", low=1)
-    checkpoint_every_steps: int = setting(3_000, "steps between checkpoints", low=1)
-    num_validation_clips: int = setting(64, "clips of each validation", low=1)
+    batch_size: int = setting(12, "clips a step, over all devices", low=1, high=65536)
+    num_steps: int = setting(180_000, "steps in all", low=1, high=10**8)
+    log_every_steps: int = setting(50, "steps between lines of metrics.jsonl", low=1, high=_MANY)
+    eval_every_steps: int = setting(3_000, "steps between validations", low=1, high=_MANY)
+    checkpoint_every_steps: int = setting(3_000, "steps between checkpoints", low=1, high=_MANY)
+    num_validation_clips: int = setting(64, "clips of each validation", low=1, high=_MANY)
+    debug_nan: bool = setting(
+        False, "stop at the first step that is not finite and name the layer; waits for each step"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,11 +155,15 @@ class EvalConfig:
         choices=tuple(protocols.PROTOCOLS),
     )
     split: str = setting("test", "which split is measured", choices=("train", "validation", "test"))
-    num_clips: int = setting(256, "clips measured, from the split's first; 0: all", low=0)
-    num_context_frames: int = setting(2, "true frames the model sees first", low=1)
-    num_predicted_frames: int = setting(10, "frames predicted after them", low=1)
-    num_samples: int = setting(1, "samples from the prior for each clip", low=1)
-    batch_size: int = setting(32, "clips from one saving to the next; changes no result", low=1)
+    num_clips: int = setting(
+        256, "clips measured, from the split's first; 0: all", low=0, high=_MANY
+    )
+    num_context_frames: int = setting(2, "true frames the model sees first", low=1, high=1000)
+    num_predicted_frames: int = setting(10, "frames predicted after them", low=1, high=1000)
+    num_samples: int = setting(1, "samples from the prior for each clip", low=1, high=10_000)
+    batch_size: int = setting(
+        32, "clips from one saving to the next; changes no result", low=1, high=65536
+    )
     lpips_weights: str = setting("", "file of cvae_jax.metric_weights; empty: LPIPS is left out")
     fvd_weights: str = setting("", "file of cvae_jax.metric_weights; empty: FVD is left out")
 

@@ -46,7 +46,9 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ()) -> Callable:
+def pmap_replicated(
+    function: Callable, *, donate_argnums: tuple[int, ...] = ()
+) -> jax.stages.Wrapped:
     """Pmap of `function(state, shards, constant) -> (new state, metrics)`.
 
     The state and the constant are the same on every device, and so must be what it returns:
@@ -86,6 +88,14 @@ def shard(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(count, len(x) // count, *x.shape[1:]), tree)
 
 
+def shard_shapes(tree: Any) -> Any:
+    """What `shard` makes of arrays with these shapes."""
+    count = jax.local_device_count()
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((count, x.shape[0] // count, *x.shape[1:]), x.dtype), tree
+    )
+
+
 def unshard(tree: Any) -> Any:
     """The inverse of `shard`, as arrays of the host."""
     return jax.tree.map(lambda x: jax.device_get(x).reshape(-1, *x.shape[2:]), tree)
@@ -118,3 +128,21 @@ def check_batch_size(batch_size: int) -> None:
             f"--config.train.batch_size={batch_size}: must be a multiple of the {count} devices "
             f"(such as {-(-batch_size // count) * count})"
         )
+
+
+def memory_of(compiled: jax.stages.Compiled) -> int:
+    """Bytes that a program needs at once, with what goes in and out, on all CPU devices or on one.
+
+    CPU devices share the machine's memory, other devices have their own.
+    """
+    sizes = compiled.memory_analysis()
+    if sizes is None:  # a backend that does not say
+        return 0
+    inside = sizes.temp_size_in_bytes + sizes.argument_size_in_bytes
+    total = inside + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    return total * copies_of_the_state()
+
+
+def copies_of_the_state() -> int:
+    """How many copies of the state share one memory."""
+    return jax.local_device_count() if jax.default_backend() == "cpu" else 1

@@ -18,7 +18,14 @@ CONFIG_FILE = "config.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 _MAY_CHANGE = (
     *("train.num_steps", "train.log_every_steps", "train.eval_every_steps"),
-    *("train.checkpoint_every_steps", "data.dir", "data.path", "data.strict", "data.num_threads"),
+    *(
+        "train.checkpoint_every_steps",
+        "train.debug_nan",
+        "data.dir",
+        "data.path",
+        "data.strict",
+        "data.num_threads",
+    ),
 )
 _READ_SECTIONS = ("data", "kl", "optimizer", "train", "eval", "sample")
 

@@ -1,7 +1,6 @@
 """The training loop: a plan that reads from top to bottom."""
 
 import contextlib
-import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,18 @@ import jax
 import numpy as np
 
 from cvae_jax import config as config_lib
-from cvae_jax import hosts, measuring, parallel, run_folder, schedules, summary, train_state
+from cvae_jax import (
+    diagnosis,
+    divergence,
+    hosts,
+    measuring,
+    memory,
+    parallel,
+    run_folder,
+    schedules,
+    summary,
+    train_state,
+)
 from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.config import Config, EvalConfig
 from cvae_jax.data import pipeline
@@ -21,10 +31,7 @@ from cvae_jax.errors import UserError
 from cvae_jax.files import lock
 from cvae_jax.kept import Figures
 from cvae_jax.logs import MetricsLog, Progress
-from cvae_jax.train_step import draw_teacher_forcing, make_train_step
-
-MAX_SKIPPED_IN_ROW = 10
-"""After so many steps in a row without a finite gradient the run stops."""
+from cvae_jax.train_step import TrainStep, draw_teacher_forcing
 
 
 def run(workdir: Path, config: Config) -> train_state.TrainState:
@@ -55,7 +62,8 @@ def _train(
     settings, num_steps = config.train, config.train.num_steps
     kl_weight = schedules.kl_weight(config.kl, num_steps)
     teacher_forcing_ratio = schedules.teacher_forcing_ratio(config.teacher_forcing, num_steps)
-    train_step = make_train_step(config)
+    train_step = TrainStep(config)
+    _check_memory(config, train_step, source.statistics, teacher_forcing_ratio)
     evaluation = _validation(config, len(validation))
     measurement = measuring.Measurement(config, evaluation, validation, thorough=False)
     shape = settings.batch_size, config.data.num_predicted_frames
@@ -89,6 +97,7 @@ def _train(
         log: Any = MetricsLog(workdir, start_step) if first else contextlib.nullcontext()
         bar = Progress(num_steps, start_step, frames_per_step=frames_per_step, silent=not first)
         recent: list[dict[str, Any]] = []
+        watch = divergence.Watch(workdir)
         last_log_time = time.monotonic()
         with log, bar:
             for step, batch in zip(range(start_step, num_steps), batches, strict=False):
@@ -98,9 +107,12 @@ def _train(
                 state, metrics = train_step(state, batch, use_true, kl_weight[step])
                 recent.append(metrics)
                 done = step + 1
+                watch.saw(done, batch.clip_id, metrics["num_skipped_in_row"])
+                if settings.debug_nan:
+                    diagnosis.check(config, state, batch, use_true, kl_weight[step], workdir)
                 bar.advance()
                 if _is_due(done, settings.log_every_steps, num_steps):
-                    means = _means(recent)
+                    means = divergence.summarise(recent)
                     means["kl_weight"] = kl_weight[step]
                     means["teacher_forcing_ratio"] = teacher_forcing_ratio[step]
                     seconds = time.monotonic() - last_log_time
@@ -108,14 +120,15 @@ def _train(
                     means["input_wait_fraction"] = batches.take_waited() / seconds
                     if first:
                         log.write(done, {f"train/{name}": value for name, value in means.items()})
-                    bar.advance(0, loss=means["loss"])
+                    bar.advance(0, **_shown(means))
                     recent, last_log_time = [], time.monotonic()
-                    _check_finite(state, workdir, batch)
                 validated = None
                 if first and _is_due(done, settings.eval_every_steps, num_steps):
                     validated = _validation_figures(measurement.measure(state.params))
                     log.write(done, {f"validation/{k}": v for k, v in validated.items()})
                     bar.advance(0, psnr=validated["psnr_mean"])
+                if done == num_steps:
+                    watch.check()
                 due = validated or _is_due(done, settings.checkpoint_every_steps, num_steps)
                 if first and due:
                     checkpoints.save(done, state, run_info, validated)
@@ -136,6 +149,15 @@ def _check_condition(config: Config, statistics: Statistics) -> None:
         f"--config.model.condition={condition}: {config.data.source} in {config.data.dir} has no "
         f"{lacks}; set --config.model.condition={remedy}, or add {lacks} to the data"
     )
+
+
+def _check_memory(config, train_step, statistics, ratio):
+    """Prints what a step needs; raises UserError if that is not there."""
+    dims = len(statistics.action_mean), len(statistics.position_mean)
+    state = jax.eval_shape(lambda: train_state.create(config, *dims))
+    forced = ratio.min() == 1 or (config.teacher_forcing.unit == "batch" and ratio.max() > 0)
+    ways = [way for way, used in ((True, forced), (False, ratio.min() < 1)) if used]
+    hosts.say(memory.check_step(config, train_step, state, ways, dims))
 
 
 def _is_due(done: int, every: int, num_steps: int) -> bool:
@@ -186,11 +208,10 @@ def _restore_or_create(checkpoints, config, statistics):
     return checkpoints.restore(step, like)[0], step
 
 
-def _means(recent: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over the steps since the last log line; the learning rate is the last step's."""
-    values = jax.device_get(recent)
-    means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
-    return means | {"learning_rate": float(values[-1]["learning_rate"])}
+def _shown(means: dict[str, float]) -> dict[str, float]:
+    """Of a log line what the progress bar shows; skipped steps once there are some."""
+    names = ["loss", "loss_max", "num_skipped"]
+    return {name: means[name] for name in names if name == "loss" or means["num_skipped"]}
 
 
 def _validation_figures(figures: Figures) -> dict[str, float]:
@@ -199,15 +220,3 @@ def _validation_figures(figures: Figures) -> dict[str, float]:
         "copy_last_frame_psnr_mean": "copy_last_frame/psnr",
     }
     return {name: float(summary.mean(summary.per_clip(figures[of]))) for name, of in names.items()}
-
-
-def _check_finite(state, workdir, batch):
-    """Raises UserError when the latest steps all had to be skipped."""
-    in_row = int(state.num_skipped_in_row)
-    if in_row >= MAX_SKIPPED_IN_ROW:
-        clips = ", ".join(map(str, itertools.islice(batch.clip_id, 12)))
-        raise UserError(
-            f"{workdir}: the last {in_row} steps had a gradient that is not finite (latest clips: "
-            f"{clips}); lower --config.optimizer.learning_rate or set "
-            "--config.optimizer.gradient_clip_norm=1, in a new --workdir"
-        )

@@ -11,12 +11,10 @@ from jaxtyping import Array, Bool, Float, Int
 from cvae_jax import losses, parallel, rollout, schedules
 from cvae_jax.config import Config, TeacherForcingConfig
 from cvae_jax.data.pipeline import Batch
-from cvae_jax.models.cvae import CVAE
+from cvae_jax.models.cvae import CVAE, FRAME_CHANNELS
 from cvae_jax.models.gaussian import noise_for
-from cvae_jax.train_state import TrainState, make_optimizer
+from cvae_jax.train_state import FRAME_SIZE, TrainState, make_optimizer
 from cvae_jax.types import to_unit_range
-
-Metrics = dict[str, Float[Array, ""]]
 
 
 def draw_teacher_forcing(
@@ -33,27 +31,62 @@ def draw_teacher_forcing(
     return np.broadcast_to(draws < ratio, shape)
 
 
-def make_train_step(config: Config) -> Callable[..., tuple[TrainState, Metrics]]:
+class TrainStep:
     """The pmapped step `(state, batch, use_true, kl_weight) -> state, metrics`.
 
     The batch is this process's part of the whole one, split over its devices here; use_true
     (batch, target) is that of the whole batch, or the processes would choose different programs.
     If it is true throughout, the parallel teacher-forced program runs, else the free-running
     one; both give the same numbers where both apply. The given state is donated. The metrics
-    are means over the whole batch.
+    are means over the whole batch, but for the two counts of the state.
     """
-    programs = {
-        forced: parallel.pmap_replicated(_make_device_step(config, forced), donate_argnums=(0,))
-        for forced in (True, False)
-    }
 
-    def train_step(state, batch, use_true, kl_weight):
+    def __init__(self, config: Config):
+        """Compiles nothing yet."""
+        self._config = config
+        self._programs = {
+            forced: parallel.pmap_replicated(_make_device_step(config, forced), donate_argnums=(0,))
+            for forced in (True, False)
+        }
+        self._compiled: dict[bool, Callable] = {}
+
+    def __call__(self, state, batch, use_true, kl_weight):
+        """One step; the program is compiled now if `compile` has not done it."""
         example = np.arange(len(batch.video), dtype=np.int32)
         example = example + len(batch.video) * jax.process_index()
         shards = parallel.shard((batch, use_true[example], example))
-        return programs[bool(use_true.all())](state, shards, np.float32(kl_weight))
+        forced = bool(use_true.all())
+        program = self._compiled.get(forced, self._programs[forced])
+        return program(state, shards, np.float32(kl_weight))
 
-    return train_step
+    def trace(self, state: TrainState, forced: bool, action_dim: int, position_dim: int):
+        """The shapes of what a step returns, from those of a state; computes nothing."""
+        inputs = self._abstract(action_dim, position_dim)
+        return jax.eval_shape(self._programs[forced], state, *inputs)
+
+    def compile(
+        self, state: TrainState, forced: bool, action_dim: int, position_dim: int
+    ) -> jax.stages.Compiled:
+        """Compiles a program for the shapes of a state and of the config's batches, to be used."""
+        inputs = self._abstract(action_dim, position_dim)
+        compiled = self._programs[forced].lower(state, *inputs).compile()
+        self._compiled[forced] = compiled
+        return compiled
+
+    def _abstract(self, action_dim, position_dim):
+        data = self._config.data
+        clips = self._config.train.batch_size // jax.process_count()
+        time = data.num_context_frames + data.num_predicted_frames
+        array = jax.ShapeDtypeStruct
+        batch = Batch(
+            array((clips, time, FRAME_SIZE, FRAME_SIZE, FRAME_CHANNELS), np.uint8),
+            array((clips, time, action_dim), np.float32),
+            array((clips, time, position_dim), np.float32),
+            array((clips,), np.int32),
+        )
+        use_true = array((clips, data.num_predicted_frames), np.bool_)
+        shards = parallel.shard_shapes((batch, use_true, array((clips,), np.int32)))
+        return shards, array((), np.float32)
 
 
 def _make_device_step(config: Config, forced: bool):
@@ -78,7 +111,11 @@ def _make_device_step(config: Config, forced: bool):
             "learning_rate": jnp.asarray(learning_rate(state.step)),
             "teacher_forced_fraction": parallel.mean_over_devices(use_true.mean()),
         }
-        return _apply(optimizer, state, gradients, jnp.isfinite(norm + metrics["loss"])), metrics
+        new = _apply(optimizer, state, gradients, jnp.isfinite(norm + metrics["loss"]))
+        return new, metrics | {
+            "num_skipped": new.num_skipped,
+            "num_skipped_in_row": new.num_skipped_in_row,
+        }
 
     return device_step
 

@@ -25,8 +25,7 @@ def from_config_dict(values: config_dict.ConfigDict | dict[str, Any]) -> Config:
         contradiction, each with its flag, its value, the rule and the remedy.
     """
     problems: dict[str, str] = {}
-    plain = values.to_dict() if isinstance(values, config_dict.ConfigDict) else values
-    config = _build(Config, plain, "config", problems)
+    config = _build(Config, plain(values), "config", problems)
     lines = [*problems.values()]
     for flags, line in _contradictions(config):
         concerned = {f"config.{flag}" for flag in flags}
@@ -36,6 +35,21 @@ def from_config_dict(values: config_dict.ConfigDict | dict[str, Any]) -> Config:
     if lines:
         raise UserError("\n".join(["the configuration has problems:", *lines]))
     return config
+
+
+def plain(values: config_dict.ConfigDict | dict[str, Any]) -> dict[str, Any]:
+    """The nested dictionaries of a config.
+
+    Raises:
+      UserError: a field of the ConfigDict waits for a value or cannot be computed.
+    """
+    if not isinstance(values, config_dict.ConfigDict):
+        return values
+    try:
+        return values.to_dict()
+    except Exception as error:  # a lazy field may hold any function of the user's
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"--config: {told}; give every field a value") from error
 
 
 def differences(asked: dict[str, Any], stored: dict[str, Any], path="config") -> list[str]:
@@ -56,7 +70,7 @@ def _build(kind, values, path, problems):
     if not isinstance(values, dict):
         problems[path] = f"--{path}={values!r}: must be a section with {', '.join(fields)}"
         return kind()
-    for name in sorted(values.keys() - fields.keys()):
+    for name in sorted(values.keys() - fields.keys(), key=str):
         flag = f"{path}.{name}"
         problems[flag] = f"--{flag}: no such field; {path} has {', '.join(fields)}"
     arguments = {}

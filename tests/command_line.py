@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from cvae_jax import cli
+from cvae_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,17 +16,22 @@ ROOT = Path(__file__).parents[1]
 def parse(monkeypatch, *arguments: str) -> flags.FlagValues:
     """The flags of `python main.py ARGUMENTS`, typed at the repository's root.
 
+    Without a workdir or, to train, a config they get one.
+
     Raises:
-      ValueError: the command would end with exit code 2; holds what was printed.
+      UserError: the command would end with exit code 2; holds what was printed.
     """
     seen, refused = [], []
     with monkeypatch.context() as patch:
         patch.chdir(ROOT)
         patch.setattr(cli, "_run", seen.append)
         patch.setattr(cli, "_refuse", lambda message: refused.append(message) or 2)
-        code = cli.main(["main.py", *arguments], flags.FlagValues())
+        needed = ["--workdir=runs/any"]
+        if "--mode=train" in arguments and not any(a.startswith("--config=") for a in arguments):
+            needed.append("--config=configs/demo.py")
+        code = cli.main(["main.py", *needed, *arguments], flags.FlagValues())
     if code:
-        raise ValueError(*refused)
+        raise UserError(*refused)
     return seen[0]
 
 

@@ -16,9 +16,9 @@ PURE = ("types", "losses", "metrics", "lpips", "fvd", "protocols", "summary")
 WITHOUT_MODEL = ("data", "video", "sheet", "files", "errors", "logs", "native_log")
 OVER_TIME = (
     *("rollout", "train_state", "train_step", "train", "checkpoints", "sample", "hosts"),
-    *("evaluate", "measuring", "passes", "kept"),
+    *("evaluate", "measuring", "passes", "kept", "memory", "divergence", "diagnosis"),
 )
-TOP = (*OVER_TIME, "report", "cli", "run_folder", "parallel", "launcher")
+TOP = (*OVER_TIME, "report", "cli", "arguments", "run_folder", "parallel", "launcher")
 
 
 def _name(path):

@@ -75,7 +75,7 @@ def test_all_problems_are_told_at_once():
     with pytest.raises(UserError) as error:
         validation.from_config_dict(values)
     message = str(error.value)
-    assert "--config.model.width=0: must be int (at least 1)" in message
+    assert "--config.model.width=0: must be int (at least 1, at most 4096)" in message
     assert "--config.kl.schedule='sometimes'" in message
     assert "constant, linear, cyclical" in message
     assert "--config.train.nmu_steps: no such field" in message

@@ -7,6 +7,7 @@ import pytest
 
 from configs import demo
 from cvae_jax import validation
+from cvae_jax.errors import UserError
 from tests.command_line import parse
 from tests.test_config import FIELDS
 
@@ -66,7 +67,8 @@ def test_learning_rate_in_scientific_notation(monkeypatch):
     "spelling", ["--config.model.last_frame_skip", "--noconfig.model.last_frame_skip"]
 )
 def test_switches_can_do_without_a_value(monkeypatch, spelling):
-    parsed = parse(monkeypatch, "--mode=train", spelling).config
+    frame = "--config.model.feedback=frame"
+    parsed = parse(monkeypatch, "--mode=train", frame, spelling).config
     assert parsed.model.last_frame_skip is not spelling.startswith("--no")
 
 
@@ -83,5 +85,5 @@ def test_switches_can_do_without_a_value(monkeypatch, spelling):
     ],
 )
 def test_mistyped_flags_are_refused(monkeypatch, wrong):
-    with pytest.raises(ValueError, match=re.escape(wrong.lstrip("-").split("=")[0])):
+    with pytest.raises(UserError, match=re.escape(wrong.lstrip("-").split("=")[0])):
         parse(monkeypatch, "--mode=train", wrong)

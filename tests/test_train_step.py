@@ -10,7 +10,7 @@ from configs import tiny
 from cvae_jax import parallel, train_state, validation
 from cvae_jax.config import TeacherForcingConfig
 from cvae_jax.data.pipeline import Batch
-from cvae_jax.train_step import draw_teacher_forcing, example_keys, make_train_step
+from cvae_jax.train_step import TrainStep, draw_teacher_forcing, example_keys
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def _batch(num_clips=2, num_frames=5):
     return Batch(video, action, position, np.arange(num_clips, dtype=np.int32))
 
 
-_train_step = functools.cache(make_train_step)  # compiles each program once for all tests
+_train_step = functools.cache(TrainStep)  # compiles each program once for all tests
 
 
 def _steps(config, use_true, num_steps, kl_weight=0.0):

@@ -1,0 +1,104 @@
+"""Whether a training step fits into memory, told before it runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import psutil
+
+from cvae_jax import parallel
+from cvae_jax.config import Config
+from cvae_jax.errors import UserError
+from cvae_jax.train_state import TrainState
+from cvae_jax.train_step import TrainStep
+
+_COPIES = 4
+"""Of the parameters that any step holds: themselves, the gradient and Adam's two moments."""
+
+
+def check_step(
+    config: Config, step: TrainStep, state: TrainState, ways: list[bool], dims: tuple[int, int]
+) -> str:
+    """Compiles the programs of a run and says what they need.
+
+    Args:
+      config: of the run.
+      step: keeps the compiled programs.
+      state: shapes of the state; nothing of it need be in memory yet.
+      ways: which programs, teacher-forced (True) and free-running (False).
+      dims: numbers of an action and of a position.
+
+    Raises:
+      UserError: the need is above what is free; nothing has been allocated.
+    """
+    free = available()
+    held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
+    held *= _COPIES * parallel.copies_of_the_state()
+    if free is not None and held > free:  # before hours of compilation
+        fields = ("model.width", "model.predictor_width", "model.g_dim")
+        raise _too_large("parameters, gradient and Adam's moments", held, free, config, fields)
+    need = max(parallel.memory_of(step.compile(state, forced, *dims)) for forced in ways)
+    if free is not None and need > free:
+        fields = ("train.batch_size", "data.num_predicted_frames", "model.width")
+        raise _too_large("a training step", need, free, config, fields)
+    there = "" if free is None else f" of {_gib(free)} GiB free"
+    return f"a training step needs {_gib(need)} GiB{there}"
+
+
+def available() -> int | None:
+    """Bytes that are free on a device, or for this process on a CPU; None where nobody says."""
+    if jax.default_backend() != "cpu":
+        stats = jax.local_devices()[0].memory_stats() or {}
+        limit = stats.get("bytes_limit")
+        return None if limit is None else limit - stats.get("bytes_in_use", 0)
+    return min(psutil.virtual_memory().available, *_left_of_cgroups())
+
+
+def _left_of_cgroups() -> Iterator[int]:
+    """What containers and schedulers leave this process, version 1 and 2."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, kind, path = line.split(":", 2)
+        if kind not in ("", "memory"):
+            continue
+        root = Path("/sys/fs/cgroup", kind)
+        names = ("memory.max", "memory.current") if not kind else _VERSION_1
+        own = root / path.strip("/")
+        for folder in (own, *own.parents):
+            if folder.is_relative_to(root):
+                yield from _left(folder, *names)
+    yield psutil.virtual_memory().total
+
+
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+
+
+def _left(folder: Path, limit: str, used: str) -> Iterator[int]:
+    """What a group may still take; cached files are given back when memory is asked for."""
+    try:
+        most, now = (folder / limit).read_text(), int((folder / used).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        if most.strip() != "max":
+            yield max(int(most) - now + int(stat.get("inactive_file", 0)), 0)
+    except (OSError, ValueError):  # not a group with memory, or one that is not shown here
+        return
+
+
+def _too_large(
+    what: str, need: int, free: int, config: Config, fields: tuple[str, ...]
+) -> UserError:
+    values = []
+    for path in fields:
+        section, _, name = path.partition(".")
+        values.append(f"--config.{path}={getattr(getattr(config, section), name)}")
+    return UserError(
+        f"{' '.join(values)}: {what} needs {_gib(need)} GiB, but {_gib(free)} GiB are free; "
+        "lower one of them"
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f}"

@@ -1,0 +1,43 @@
+import dataclasses
+
+import jax
+import pytest
+
+from configs import tiny
+from cvae_jax import memory, train_state, validation
+from cvae_jax.errors import UserError
+from cvae_jax.train_step import TrainStep
+
+CONFIG = validation.from_config_dict(tiny.get_config())
+
+
+def _check(config):
+    state = jax.eval_shape(lambda: train_state.create(config, 4, 3))
+    return memory.check_step(config, TrainStep(config), state, [True], (4, 3))
+
+
+def test_a_model_larger_than_memory_is_refused_before_it_is_compiled():
+    model = dataclasses.replace(CONFIG.model, width=4096, predictor_width=65536)
+    with pytest.raises(UserError) as error:
+        _check(dataclasses.replace(CONFIG, model=model))
+    assert "--config.model.width=4096 --config.model.predictor_width=65536" in str(error.value)
+    assert "GiB are free; lower one of them" in str(error.value)
+
+
+def test_a_step_that_fits_is_told_and_one_that_does_not_names_the_fields(monkeypatch):
+    told = _check(CONFIG)
+    need = float(told.split("needs ")[1].split(" GiB")[0])
+    assert 0.01 < need < 1
+    monkeypatch.setattr(memory, "available", lambda: int(need * 2**30 * 0.8))
+    with pytest.raises(UserError, match=r"train.batch_size=4 .*num_predicted_frames=3"):
+        _check(CONFIG)
+
+
+@pytest.mark.parametrize(("most", "left"), [("5000", 2600), ("max", None), ("1000", 0)])
+def test_limit_of_a_group_counts_what_can_be_given_back(tmp_path, most, left):
+    (tmp_path / "memory.max").write_text(f"{most}\n")
+    (tmp_path / "memory.current").write_text("3000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 600\n")
+    found = list(memory._left(tmp_path, "memory.max", "memory.current"))
+    assert found == ([] if left is None else [left])
+    assert not list(memory._left(tmp_path / "none", "memory.max", "memory.current"))
