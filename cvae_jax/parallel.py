@@ -46,9 +46,7 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def pmap_replicated(
-    function: Callable, *, donate_argnums: tuple[int, ...] = ()
-) -> jax.stages.Wrapped:
+def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ()) -> Any:
     """Pmap of `function(state, shards, constant) -> (new state, metrics)`.
 
     The state and the constant are the same on every device, and so must be what it returns:

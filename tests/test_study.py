@@ -1,27 +1,27 @@
 """The study's arms, intervals and page. Nothing is trained."""
 
-import argparse
 import copy
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import study, study_page, study_plots
+from benchmarks import study_page, study_plots, study_runs
 from benchmarks.study_arms import BASELINE, BASELINE_LABELS, arms
 from cvae_jax import config as config_lib
 from cvae_jax import validation
 from tests.command_line import parse
 
-ARGUMENTS = argparse.Namespace(steps=60, data_dir="data")
-ARMS = arms(ARGUMENTS.steps)
+SETTING = study_runs.Setting(Path("runs/study"), "data", num_steps=60)
+ARMS = arms(SETTING.num_steps)
 OTHERS = ARMS[1:]
 STEPS, FRAMES = [15, 30, 45, 60], 10
 
 
 def _config(arm):
-    return config_lib.to_dict(study.config_of(ARGUMENTS, arm, seed=1))
+    return config_lib.to_dict(study_runs.Run(SETTING, arm, 1).config)
 
 
 @pytest.mark.parametrize("arm", OTHERS, ids=lambda arm: arm.name)
@@ -32,10 +32,9 @@ def test_arm_differs_from_the_baseline_in_the_fields_that_it_names(arm):
 
 @pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
 def test_command_of_an_arm_makes_its_config(monkeypatch, arm):
-    flags = study.flags(ARGUMENTS, arm, 1)
-    parsed = parse(monkeypatch, "--mode=train", "--workdir=runs/x", *flags)
-    made = validation.from_config_dict(parsed.config)
-    assert made == study.config_of(ARGUMENTS, arm, 1)
+    run = study_runs.Run(SETTING, arm, 1)
+    parsed = parse(monkeypatch, "--mode=train", f"--workdir={run.workdir}", *run.flags)
+    assert validation.from_config_dict(parsed.config) == run.config
 
 
 def test_arms_have_names_of_their_own_and_the_questions_labels():
@@ -46,9 +45,10 @@ def test_arms_have_names_of_their_own_and_the_questions_labels():
 
 
 def test_schedules_scale_with_the_length_of_a_run():
-    forcing = study.config_of(argparse.Namespace(steps=600, data_dir="data"), ARMS[0], 0)
-    assert forcing.teacher_forcing.start_decay_step == 200
-    assert forcing.teacher_forcing.decay_steps == 200
+    longer = study_runs.Run(SETTING._replace(num_steps=600), ARMS[0], 0).config
+    assert longer.train.num_steps == 600
+    assert longer.teacher_forcing.start_decay_step == 200
+    assert longer.teacher_forcing.decay_steps == 200
 
 
 def _results(num_seeds=3):
@@ -63,7 +63,7 @@ def _results(num_seeds=3):
             **dict(zip(keys, random.normal(20, 1, len(keys)).tolist(), strict=True)),
             "psnr_per_frame": random.normal(20, 1, FRAMES).tolist(),
             "copy_last_frame_psnr_per_frame": [21.0] * FRAMES,
-            "curves": dict.fromkeys((*study.CURVES, study.VALIDATION), curve),
+            "curves": dict.fromkeys(study_runs.CURVES, curve),
         }
         for arm in ARMS
         for seed in range(num_seeds)
