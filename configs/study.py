@@ -16,7 +16,7 @@ and output=composite: with direct output so few steps end below copying the last
 
 from cvae_jax import config as config_lib
 
-NUM_STEPS = 300
+NUM_STEPS = 150
 
 
 def get_config(num_steps=NUM_STEPS):
@@ -44,5 +44,5 @@ def get_config(num_steps=NUM_STEPS):
     config.train.checkpoint_every_steps = max(1, num_steps // 4)
     config.train.num_validation_clips = 16
     config.eval.split = "validation"
-    config.eval.num_clips = 64
+    config.eval.num_clips = 48
     return config
