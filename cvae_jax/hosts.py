@@ -196,6 +196,13 @@ def from_first(make: Callable[[], Any]) -> Any:
     return told["value"]
 
 
+def any_asks(asked: bool) -> bool:
+    """Whether any process does, the same in all; they wait for each other."""
+    if jax.process_count() == 1:
+        return asked
+    return bool(np.any(multihost_utils.process_allgather(np.array(asked))))
+
+
 def arrays_from_first(tree: Any) -> Any:
     """The first process's arrays, for all; the others give arrays of the same shapes."""
     return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)

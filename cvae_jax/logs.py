@@ -1,19 +1,21 @@
 """What a run says as it goes: metrics to JSON lines and TensorBoard, progress to the terminal."""
 
+import contextlib
 import io
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from cvae_jax.errors import UserError
 from cvae_jax.files import plain, write_atomically
+from cvae_jax.tensorboard import TensorBoard
 
 METRICS_FILE = "metrics.jsonl"
 SECONDS_BETWEEN_LINES = 10.0
@@ -35,26 +37,32 @@ class MetricsLog:
         path = workdir / METRICS_FILE
         kept = [line for line in _read_lines(path) if line["step"] <= start_step]
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._path = path
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  until close()
-        self._tensorboard = SummaryWriter(
-            str(workdir),
-            purge_step=start_step + 1,
-            filename_suffix=f".{start_step}",  # or a quick restart overwrites the first file
-        )
+        self._tensorboard = TensorBoard(workdir, start_step)
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Logs scalars by names such as `train/mse`; what is not finite becomes null."""
+        """Logs scalars by names such as `train/mse`; what is not finite becomes null.
+
+        Raises:
+            UserError: the disk refuses.
+        """
         scalars = plain({name: float(value) for name, value in metrics.items()})
-        self._file.write(json.dumps({"step": int(step), **scalars}) + "\n")
-        self._file.flush()
-        for name, value in scalars.items():
-            if value is not None:
-                self._tensorboard.add_scalar(name, value, step)
+        try:
+            self._file.write(json.dumps({"step": int(step), **scalars}) + "\n")
+            self._file.flush()
+            self._tensorboard.write(step, scalars)
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: step {step} cannot be logged ({error.strerror or error}); free "
+                "disk space, then run the same command to go on from the last checkpoint"
+            ) from error
 
     def close(self) -> None:
-        """Closes all files; TensorBoard's are complete only then."""
-        self._file.close()
-        self._tensorboard.close()
+        """Closes all files, which are complete already unless a write was refused."""
+        for file in (self._file, self._tensorboard):
+            with contextlib.suppress(OSError):  # they try again what was refused
+                file.close()
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -138,6 +146,8 @@ class Progress(tqdm):
             leave=None,  # of bars within a bar, none stays
             ncols=_columns(sink) if alive else None,
         )
+        self._time = time.monotonic  # tqdm's is the wall clock, which may jump
+        self.start_t = self.last_print_t = self._time()
 
     @property
     def format_dict(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a workdir says of its run: the config, the versions and the data that it was made with."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 from pathlib import Path
@@ -27,6 +28,7 @@ _MAY_CHANGE = (
         "data.num_threads",
     ),
 )
+_PARTS = ("config", "versions", "data")
 _READ_SECTIONS = ("data", "kl", "optimizer", "train", "eval", "sample")
 
 
@@ -42,29 +44,26 @@ def describe(config: Config, statistics: Statistics) -> dict[str, Any]:
 def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, Any]:
     """Writes config.json into a new workdir; in one that has a run, checks that it is this run.
 
+    A config.json that is lost is made anew, as the checkpoints tell.
+
     How often to log, validate and save, the number of steps unless a schedule is laid out over
     it, and everything under `eval` and `sample` may change from start to start. What is stored of
     a run that is done stays as it is.
 
     Raises:
       UserError: the workdir holds a run with another config or other data, or one whose config
-        is lost; nothing is written.
+        is damaged; nothing is written.
     """
     run = describe(config, statistics)
     path = workdir / CONFIG_FILE
-    steps = _saved_steps(workdir)
-    if path.exists():
+    steps = saved_steps(workdir)
+    if path.exists() or steps:
         stored = load(workdir)
         check_same(workdir, stored["config"], run["config"])
         _check_num_steps(workdir, stored["config"], config)
         _check_fingerprint(stored, statistics, config)
         run["data"] = stored["data"]
-    elif steps:
-        raise UserError(
-            f"{path}: no such file, but {workdir / 'checkpoints'} holds steps "
-            f"{', '.join(map(str, steps))}; put the file back or choose another --workdir"
-        )
-    if not steps or steps[-1] < config.train.num_steps:
+    if not path.exists() or not steps or steps[-1] < config.train.num_steps:
         write_json(path, run)
     return run
 
@@ -107,28 +106,46 @@ def _check_fingerprint(run: dict[str, Any], statistics: Statistics, config: Conf
 
 
 def load(workdir: Path) -> dict[str, Any]:
-    """The content of config.json.
+    """The content of config.json or, where that is missing, the same from the checkpoints.
 
     Raises:
       UserError: there is no such folder, run or readable file.
     """
     if not workdir.is_dir():
         raise UserError(f"--workdir={workdir}: no such folder; run --mode=train with it first")
-    run = read_json(workdir / CONFIG_FILE, "run --mode=train with this --workdir first")
+    path = workdir / CONFIG_FILE
+    run = None if path.exists() else _of_checkpoints(workdir)
+    if run is not None:
+        return run
+    run = read_json(path, "run --mode=train with this --workdir first")
     if not _is_run(run):
         raise UserError(
-            f"{workdir / CONFIG_FILE}: not the config of a run, or damaged; put the right file "
-            "there or choose another --workdir"
+            f"{path}: not the config of a run, or damaged; delete it to use what the checkpoints "
+            "tell of the config, put the right file there or choose another --workdir"
         )
     return run
 
 
+def saved_steps(workdir: Path) -> list[int]:
+    """The steps of the checkpoints in a workdir, in order."""
+    return sorted(int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdecimal())
+
+
+def _of_checkpoints(workdir: Path) -> dict[str, Any] | None:
+    """What the latest checkpoint that can be read carries of its run, if there is one."""
+    for step in reversed(saved_steps(workdir)):
+        with contextlib.suppress(UserError):  # restoring it will tell
+            run = read_json(workdir / "checkpoints" / str(step) / "run" / "metadata")
+            if _is_run(run):
+                return {part: run[part] for part in _PARTS}
+    return None
+
+
 def _is_run(run: Any) -> bool:
     """Whether all is there that is read of a config.json without another check."""
-    parts = ("config", "versions", "data")
     return (
         isinstance(run, dict)
-        and all(isinstance(run.get(part), dict) for part in parts)
+        and all(isinstance(run.get(part), dict) for part in _PARTS)
         and all(isinstance(run["config"].get(name), dict) for name in _READ_SECTIONS)
         and _has_statistics(run)
     )
@@ -145,10 +162,6 @@ def _has_statistics(run: dict[str, Any]) -> bool:
 def statistics_of(run: dict[str, Any]) -> Statistics:
     """What actions and positions are normalised with, wherever the run's model is used."""
     return from_json(run["data"])
-
-
-def _saved_steps(workdir: Path) -> list[int]:
-    return sorted(int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdecimal())
 
 
 def _check_num_steps(workdir: Path, stored: dict[str, Any], config: Config) -> None:

@@ -18,6 +18,7 @@ from cvae_jax import (
     parallel,
     run_folder,
     schedules,
+    stopping,
     summary,
     train_state,
 )
@@ -36,6 +37,8 @@ from cvae_jax.train_step import TrainStep, draw_teacher_forcing
 
 def run(workdir: Path, config: Config) -> train_state.TrainState:
     """Trains in `workdir`, from its latest checkpoint if it has one, and returns the last state.
+
+    SIGTERM or Ctrl-C ends it after the step at hand, which is saved.
 
     Raises:
       UserError: the workdir holds another run or is another process's now, the data is missing,
@@ -71,8 +74,8 @@ def _train(
     frames_per_step = settings.batch_size * num_frames
 
     folder: Any = Checkpoints(workdir) if first else contextlib.nullcontext()
-    with folder as checkpoints:
-        state, start_step = _start(checkpoints, config, source.statistics)
+    with stopping.on_signal() as stop, folder as checkpoints:
+        state, start_step, recent = _start(checkpoints, config, source.statistics)
         state = parallel.replicate(state)
         if start_step >= num_steps:
             hosts.say(
@@ -96,9 +99,8 @@ def _train(
         )
         log: Any = MetricsLog(workdir, start_step) if first else contextlib.nullcontext()
         bar = Progress(num_steps, start_step, frames_per_step=frames_per_step, silent=not first)
-        recent: list[dict[str, Any]] = []
         watch = divergence.Watch(workdir)
-        last_log_time = time.monotonic()
+        last_log_step, last_log_time = start_step, time.monotonic()
         with log, bar:
             for step, batch in zip(range(start_step, num_steps), batches, strict=False):
                 use_true = draw_teacher_forcing(
@@ -116,12 +118,12 @@ def _train(
                     means["kl_weight"] = kl_weight[step]
                     means["teacher_forcing_ratio"] = teacher_forcing_ratio[step]
                     seconds = time.monotonic() - last_log_time
-                    means["frames_per_second"] = len(recent) * frames_per_step / seconds
+                    means["frames_per_second"] = (done - last_log_step) * frames_per_step / seconds
                     means["input_wait_fraction"] = batches.take_waited() / seconds
                     if first:
                         log.write(done, {f"train/{name}": value for name, value in means.items()})
                     bar.advance(0, **_shown(means))
-                    recent, last_log_time = [], time.monotonic()
+                    recent, last_log_step, last_log_time = [], done, time.monotonic()
                 validated = None
                 if first and _is_due(done, settings.eval_every_steps, num_steps):
                     validated = _validation_figures(measurement.measure(state.params))
@@ -129,9 +131,19 @@ def _train(
                     bar.advance(0, psnr=validated["psnr_mean"])
                 if done == num_steps:
                     watch.check()
+                may_stop = jax.process_count() == 1 or not recent  # or all would wait every step
+                stopping_now = may_stop and hosts.any_asks(stop.is_set())
                 due = validated or _is_due(done, settings.checkpoint_every_steps, num_steps)
-                if first and due:
-                    checkpoints.save(done, state, run_info, validated)
+                if first and (due or stopping_now):
+                    unlogged = {"unlogged": [_floats(metrics) for metrics in recent]}
+                    checkpoints.save(done, state, run_info | unlogged, validated)
+                if stopping_now:
+                    break
+    if done < num_steps:
+        hosts.say(
+            f"{workdir}: stopped and saved after step {done}; the same command goes on from it"
+        )
+        return state
     hosts.say(f"trained {num_steps} steps; checkpoints, metrics and TensorBoard files in {workdir}")
     return state
 
@@ -183,29 +195,35 @@ def _check_agreement(config: Config, statistics: Statistics) -> None:
 
 
 def _start(checkpoints, config, statistics):
-    """What the first process restores or creates, in every process."""
+    """What the first process restores or creates, in every process; see `_restore_or_create`."""
     dims = len(statistics.action_mean), len(statistics.position_mean)
     found = []
 
     def restore_or_create():
-        state, step = _restore_or_create(checkpoints, config, statistics)
+        state, *rest = _restore_or_create(checkpoints, config, statistics)
         found.append(state)
-        return step
+        return rest
 
-    step = hosts.from_first(restore_or_create)
-    if found:
-        return hosts.arrays_from_first(found[0]), step
-    like = jax.eval_shape(lambda: train_state.create(config, *dims))
-    return hosts.arrays_from_first(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)), step
+    step, unlogged = hosts.from_first(restore_or_create)
+    if not found:
+        like = jax.eval_shape(lambda: train_state.create(config, *dims))
+        found.append(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like))
+    return hosts.arrays_from_first(found[0]), step, unlogged
 
 
 def _restore_or_create(checkpoints, config, statistics):
+    """State, steps done, and the metrics of those that no log line tells of yet."""
     dims = len(statistics.action_mean), len(statistics.position_mean)
-    step = checkpoints.latest_step()
-    if step is None:
-        return train_state.create(config, *dims), 0
     like = jax.eval_shape(lambda: train_state.create(config, *dims))
-    return checkpoints.restore(step, like)[0], step
+    found = checkpoints.restore_latest(like)
+    if found is None:
+        return train_state.create(config, *dims), 0, []
+    state, run, step = found
+    return state, step, run.get("unlogged", [])
+
+
+def _floats(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
 
 def _shown(means: dict[str, float]) -> dict[str, float]:

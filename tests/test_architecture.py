@@ -13,12 +13,12 @@ PROGRAM = [*FILES, *sorted((ROOT / "configs").glob("*.py")), ROOT / "main.py"]
 TREES = {path: ast.parse(path.read_text()) for path in [*PROGRAM, *(ROOT / "tests").rglob("*.py")]}
 
 PURE = ("types", "losses", "metrics", "lpips", "fvd", "protocols", "summary")
-WITHOUT_MODEL = ("data", "video", "sheet", "files", "errors", "logs", "native_log")
+WITHOUT_MODEL = ("data", "video", "sheet", "files", "errors", "logs", "tensorboard", "native_log")
 OVER_TIME = (
     *("rollout", "train_state", "train_step", "train", "checkpoints", "sample", "hosts"),
     *("evaluate", "measuring", "passes", "kept", "memory", "divergence", "diagnosis"),
 )
-TOP = (*OVER_TIME, "report", "cli", "arguments", "run_folder", "parallel", "launcher")
+TOP = (*OVER_TIME, "report", "cli", "arguments", "run_folder", "parallel", "launcher", "stopping")
 
 
 def _name(path):
