@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,45 @@ def test_progress_redraws_one_line_in_a_terminal() -> None:
     assert "\r" in stream.getvalue()
     assert stream.getvalue().count("\n") == 1
     assert "step 3/3" in stream.getvalue()
+
+
+def test_tensorboard_has_what_was_logged_when_the_run_is_killed(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path)
+    log.write(1, {"train/mse": 1.0})
+    shown = [value.simple_value for event in _events(tmp_path) for value in event.summary.value]
+    assert shown == [1.0]
+    log.close()
+
+
+def test_tensorboard_reads_files_in_the_order_they_were_written_whatever_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for now in (2_000_000_000, 1_000_000_000, 1_500_000_000):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        before = set(tmp_path.glob("events.*"))
+        _run(tmp_path, 0, 1, tag=1.0)
+        (new,) = set(tmp_path.glob("events.*")) - before
+        assert new == max(tmp_path.glob("events.*"))
+
+
+def test_a_full_disk_is_told_in_a_line_and_the_run_does_not_hang(small_disk: Path) -> None:
+    log = MetricsLog(small_disk)
+
+    def fill() -> None:
+        for step in range(10_000):
+            log.write(step, {"train/mse": 1.0})
+
+    with pytest.raises(UserError, match=r"metrics\.jsonl: step \d+ cannot be logged \(No space"):
+        fill()
+    log.close()
+    assert [line["step"] for line in read_metrics(small_disk)][-1] > 100
+    with pytest.raises(UserError, match="cannot be written"):
+        MetricsLog(small_disk)
+
+
+def test_progress_is_not_led_astray_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = Progress(total=100, frames_per_step=7, stream=io.StringIO())
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    bar.advance(10)
+    assert 0 <= bar.format_dict["elapsed"] < 60
+    bar.close()
