@@ -16,6 +16,7 @@ import argparse
 import os
 import queue
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -115,17 +116,27 @@ def side_by_side(todo: list[Run], jobs: int, total: int) -> None:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {free.get()})
 
+    stop = threading.Event()
+
+    def do(run: Run) -> None:
+        if stop.is_set():
+            return
+        try:
+            study_runs.do(run)
+        except BaseException:
+            stop.set()
+            raise
+
     with (
         ThreadPoolExecutor(jobs, initializer=pin) as pool,
         Progress(total, total - len(todo), "study", frames_per_run(todo)) as bar,
     ):
         try:
-            for done in as_completed([pool.submit(study_runs.do, run) for run in todo]):
+            for done in as_completed([pool.submit(do, run) for run in todo]):
                 done.result()
                 bar.advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        finally:
+            stop.set()  # after Ctrl-C, too
 
 
 def frames_per_run(runs: list[Run]) -> int:

@@ -1,6 +1,7 @@
 """One run of the study: its command, its config, whether it is done and what it found."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -87,13 +88,17 @@ def is_done(run: Run) -> bool:
 
 
 def do(run: Run) -> None:
-    """Trains and evaluates; main.py itself goes on with a run that was stopped."""
+    """Trains and evaluates; main.py itself goes on with a run that was stopped.
+
+    The checkpoints of a run that is done are deleted: of a whole study they would be gigabytes.
+    """
     start = time.monotonic()
     log = run.workdir.with_suffix(".log")
     log.unlink(missing_ok=True)
     main_py(["--mode=train", f"--workdir={run.workdir}", *run.flags], log)
     main_py(["--mode=evaluate", f"--workdir={run.workdir}", "--checkpoint=latest"], log)
     write_json(run.workdir / SECONDS_FILE, time.monotonic() - start)
+    shutil.rmtree(run.workdir / "checkpoints")
 
 
 def main_py(arguments: list[str], log: Path) -> None:
