@@ -96,7 +96,8 @@ def _watch(seen: list[tuple[str, str | None]]):
         names = [f"its input {name} already" for name in into] + [f"output {n}" for n in made]
 
         def note(counts):
-            bad = [_told(name, *row) for name, row in zip(names, counts, strict=True) if any(row)]
+            rows = zip(names, np.asarray(counts).tolist(), strict=True)
+            bad = [_told(name, *row) for name, row in rows if any(row)]
             seen.append((layer, next(iter(bad), None)))
 
         if made:

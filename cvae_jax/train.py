@@ -165,6 +165,8 @@ def _check_condition(config: Config, statistics: Statistics) -> None:
 
 def _check_memory(config, train_step, statistics, ratio):
     """Prints what a step needs; raises UserError if that is not there."""
+    if jax.process_count() > 1:
+        return  # JAX compiles the programs of several processes from arrays alone, not from shapes
     dims = len(statistics.action_mean), len(statistics.position_mean)
     state = jax.eval_shape(lambda: train_state.create(config, *dims))
     forced = ratio.min() == 1 or (config.teacher_forcing.unit == "batch" and ratio.max() > 0)

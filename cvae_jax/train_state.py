@@ -48,7 +48,10 @@ def create(config: Config, action_dim: int, position_dim: int) -> TrainState:
     latent = jnp.zeros((1, model.z_dim))
     conditions = jnp.zeros((1, model.window, dims[model.condition]))
     path = jnp.zeros((1, action_dim if model.condition != "none" else 0))
-    init = jax.jit(CVAE(model).init)
+    once = {
+        "xla_backend_optimization_level": 0
+    }  # it runs once, and compiles in a third of the time
+    init = jax.jit(CVAE(model).init, compiler_options=once)
     params = init(jax.random.key(config.seed), frame, latent, conditions, path)["params"]
     return TrainState(
         step=jnp.int32(0),

@@ -1,4 +1,7 @@
-"""Before JAX starts: one compilation cache for the whole session, on the CPU."""
+"""Before JAX starts: one compilation cache for the whole session, on the CPU.
+
+Programs run a few times here, so most of their time is compilation: it optimises less.
+"""
 
 import os
 import tempfile
@@ -8,6 +11,7 @@ _CACHE = Path(tempfile.gettempdir()) / f"cvae_jax_test_cache_{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from hypothesis import settings  # noqa: E402
 

@@ -310,8 +310,8 @@ def test_broken_config_files_are_named(tmp_path, content, told):
 
 
 def test_unknown_field_is_told_with_the_nearest_one():
-    for arguments in (["--mode=train", TINY], ["--mode=evaluate", "--workdir=x"]):
-        message = _refused(*arguments, "--config.model.wdith=3")
+    for arguments in (["--mode=train", TINY], ["--mode=evaluate"]):
+        message = _refused(*arguments, "--workdir=x", "--config.model.wdith=3")
         assert "--config.model.wdith: no such field; did you mean --config.model.width?" in message
         assert message.count("\n") == 1
 
