@@ -48,10 +48,8 @@ def create(config: Config, action_dim: int, position_dim: int) -> TrainState:
     latent = jnp.zeros((1, model.z_dim))
     conditions = jnp.zeros((1, model.window, dims[model.condition]))
     path = jnp.zeros((1, action_dim if model.condition != "none" else 0))
-    once = {
-        "xla_backend_optimization_level": 0
-    }  # it runs once, and compiles in a third of the time
-    init = jax.jit(CVAE(model).init, compiler_options=once)
+    # It runs once; so it compiles in a third of the time.
+    init = jax.jit(CVAE(model).init, compiler_options={"xla_backend_optimization_level": 0})
     params = init(jax.random.key(config.seed), frame, latent, conditions, path)["params"]
     return TrainState(
         step=jnp.int32(0),

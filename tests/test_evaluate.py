@@ -50,10 +50,8 @@ def _result(workdir, name="latest"):
 
 
 def _main(workdir, *flags, devices=1):
-    environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "PYTHONPATH": str(ROOT),
-    }
+    flags_of_xla = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"XLA_FLAGS": flags_of_xla, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "main.py"), "--mode=evaluate", f"--workdir={workdir}"]
     command += [f"--config.{flag}" for flag in flags]
     return subprocess.run(

@@ -24,7 +24,7 @@ def _main(*arguments, devices=1):
     """Runs main.py and returns the finished process; devices=None leaves their number to it."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     if devices:
-        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+        environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
     return subprocess.run(
         [sys.executable, str(ROOT / "main.py"), *map(str, arguments)],
         cwd=ROOT,
