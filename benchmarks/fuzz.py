@@ -22,7 +22,6 @@ import tempfile
 import traceback
 from pathlib import Path
 
-import jax
 import numpy as np
 from absl import flags
 from hypothesis import HealthCheck, given, settings
@@ -200,7 +199,7 @@ def kind(line: str) -> str:
 
 def build(config: Config) -> None:
     """Traces the state and both programs of the training step, computing nothing."""
-    state = jax.eval_shape(lambda: train_state.create(config, 4, 3))
+    state = train_state.shapes(config, 4, 3)
     step = TrainStep(config)
     for forced in (True, False):
         step.trace(state, forced, 4, 3)

@@ -43,7 +43,7 @@ def training_flops(config: Config, batch: Batch, *, free_running: bool) -> float
         terms = train_step.loss_terms(model, params, keys, batch, use_true, forced=not free_running)
         return terms["mse"].mean() + 1e-4 * terms["kl"].mean()
 
-    params = jax.eval_shape(lambda: train_state.create(config, 4, 3)).params
+    params = train_state.shapes(config, 4, 3).params
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(batch.video)))
     return jax.jit(jax.grad(loss)).lower(params, keys).cost_analysis()["flops"]
 

@@ -4,8 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from cvae_jax import (
     baselines,
     fvd,
@@ -69,7 +67,7 @@ def restore(workdir: Path, config: Config, checkpoint: str) -> tuple[train_state
     dims = len(run["data"]["action_mean"]), len(run["data"]["position_mean"])
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = checkpoints.choose(checkpoint)
-        like = jax.eval_shape(lambda: train_state.create(config, *dims))
+        like = train_state.shapes(config, *dims)
         return checkpoints.restore(step, like)[0], step
 
 

@@ -168,7 +168,7 @@ def _check_memory(config, train_step, statistics, ratio):
     if jax.process_count() > 1:
         return  # JAX compiles the programs of several processes from arrays alone, not from shapes
     dims = len(statistics.action_mean), len(statistics.position_mean)
-    state = jax.eval_shape(lambda: train_state.create(config, *dims))
+    state = train_state.shapes(config, *dims)
     forced = ratio.min() == 1 or (config.teacher_forcing.unit == "batch" and ratio.max() > 0)
     ways = [way for way, used in ((True, forced), (False, ratio.min() < 1)) if used]
     hosts.say(memory.check_step(config, train_step, state, ways, dims))
@@ -208,7 +208,7 @@ def _start(checkpoints, config, statistics):
 
     step, unlogged = hosts.from_first(restore_or_create)
     if not found:
-        like = jax.eval_shape(lambda: train_state.create(config, *dims))
+        like = train_state.shapes(config, *dims)
         found.append(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like))
     return hosts.arrays_from_first(found[0]), step, unlogged
 
@@ -216,7 +216,7 @@ def _start(checkpoints, config, statistics):
 def _restore_or_create(checkpoints, config, statistics):
     """State, steps done, and the metrics of those that no log line tells of yet."""
     dims = len(statistics.action_mean), len(statistics.position_mean)
-    like = jax.eval_shape(lambda: train_state.create(config, *dims))
+    like = train_state.shapes(config, *dims)
     found = checkpoints.restore_latest(like)
     if found is None:
         return train_state.create(config, *dims), 0, []

@@ -1,6 +1,5 @@
 import dataclasses
 
-import jax
 import pytest
 
 from configs import tiny
@@ -12,7 +11,7 @@ CONFIG = validation.from_config_dict(tiny.get_config())
 
 
 def _check(config):
-    state = jax.eval_shape(lambda: train_state.create(config, 4, 3))
+    state = train_state.shapes(config, 4, 3)
     return memory.check_step(config, TrainStep(config), state, [True], (4, 3))
 
 
