@@ -53,6 +53,7 @@ class Checkpoints:
         logging.set_verbosity(logging.FATAL)  # Orbax tells of saves and failures at length
         # A failed save is raised here; asyncio would repeat each part.
         getLogger("asyncio").setLevel("CRITICAL")
+        sys.unraisablehook = _but_for_closed_loops
         best = checkpoint_managers.BestN(
             get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
         )
@@ -248,6 +249,12 @@ def _unreadable_metrics(folder: Path) -> dict[int, str]:
             except (ValueError, KeyError, TypeError) as error:
                 found[int(path.parts[-3])] = f"{path.name}: {_reason(error)}"
     return found
+
+
+def _but_for_closed_loops(unraisable: Any) -> None:
+    """TensorStore's threads report the parts of a failed save to a loop that has ended."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _reason(error: BaseException) -> str:

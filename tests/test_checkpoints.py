@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 
 import jax
 import numpy as np
@@ -165,6 +166,7 @@ def test_checkpoints_of_before_there_were_checksums_are_restored(workdir):
 
 def test_a_full_disk_keeps_the_old_checkpoints_and_names_them(small_disk, capfd):
     state = _state(2)
+    subprocess.run(["mount", "-o", "remount,size=192k", str(small_disk)], check=True)
 
     def fill():
         with Checkpoints(small_disk) as checkpoints:

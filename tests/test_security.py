@@ -15,7 +15,7 @@ RUNS_FILES = {
     "os.system", "joblib.load", "cloudpickle.load",
 }  # fmt: skip
 ALLOWED = {
-    ("cli.py", "runpy.run_path"),  # the config file that a user names
+    ("arguments.py", "runpy.run_path"),  # the config file that a user names
     ("sources.py", "importlib.import_module"),  # a name from the table of sources
     ("workers.py", "pickle.load"),  # the pipe of a process that it has started
     ("metric_weights.py", "pickle.Unpickler"),  # of known bytes, and makes arrays alone
