@@ -14,7 +14,7 @@ from cvae_jax.data.pipeline import Batch
 from cvae_jax.errors import UserError
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.train_state import TrainState
-from cvae_jax.train_step import example_keys, loss_terms
+from cvae_jax.train_step import example_keys, loss_terms, own_examples
 
 
 def check(
@@ -60,9 +60,10 @@ def find(
     for name, tree in (("parameter", params), ("the batch's", batch._asdict())):
         if bad := next(_bad(tree), None):
             return f"before any layer, {name} {bad}"
-    example = jnp.arange(len(batch.video)) * jax.process_count() + jax.process_index()
-    keys = example_keys(jax.random.key(config.seed), jnp.int32(step), example)
-    inputs = keys, batch, jnp.asarray(use_true)  # as arguments: XLA computes with constants, slowly
+    example = own_examples(batch)
+    keys = example_keys(jax.random.key(config.seed), jnp.int32(step), jnp.asarray(example))
+    own = jnp.asarray(use_true[example])
+    inputs = keys, batch, own  # as arguments: XLA computes with constants, slowly
     model, forced = CVAE(config.model), bool(use_true.all())
 
     def loss(params, inputs):

@@ -66,7 +66,9 @@ def _train(
     kl_weight = schedules.kl_weight(config.kl, num_steps)
     teacher_forcing_ratio = schedules.teacher_forcing_ratio(config.teacher_forcing, num_steps)
     train_step = TrainStep(config)
-    _check_memory(config, train_step, source.statistics, teacher_forcing_ratio)
+    dims = len(source.statistics.action_mean), len(source.statistics.position_mean)
+    like = train_state.shapes(config, *dims)
+    _check_memory(config, train_step, like, dims, teacher_forcing_ratio)
     evaluation = _validation(config, len(validation))
     measurement = measuring.Measurement(config, evaluation, validation, thorough=False)
     shape = settings.batch_size, config.data.num_predicted_frames
@@ -75,7 +77,7 @@ def _train(
 
     folder: Any = Checkpoints(workdir) if first else contextlib.nullcontext()
     with stopping.on_signal() as stop, folder as checkpoints:
-        state, start_step, recent = _start(checkpoints, config, source.statistics)
+        state, start_step, recent = _start(checkpoints, config, like, dims)
         state = parallel.replicate(state)
         if start_step >= num_steps:
             hosts.say(
@@ -163,15 +165,13 @@ def _check_condition(config: Config, statistics: Statistics) -> None:
     )
 
 
-def _check_memory(config, train_step, statistics, ratio):
+def _check_memory(config, train_step, like, dims, ratio):
     """Prints what a step needs; raises UserError if that is not there."""
     if jax.process_count() > 1:
         return  # JAX compiles the programs of several processes from arrays alone, not from shapes
-    dims = len(statistics.action_mean), len(statistics.position_mean)
-    state = train_state.shapes(config, *dims)
     forced = ratio.min() == 1 or (config.teacher_forcing.unit == "batch" and ratio.max() > 0)
     ways = [way for way, used in ((True, forced), (False, ratio.min() < 1)) if used]
-    hosts.say(memory.check_step(config, train_step, state, ways, dims))
+    hosts.say(memory.check_step(config, train_step, like, ways, dims))
 
 
 def _is_due(done: int, every: int, num_steps: int) -> bool:
@@ -196,27 +196,23 @@ def _check_agreement(config: Config, statistics: Statistics) -> None:
     hosts.check_agreement(**{k: sections[k] for k in named}, data=statistics.fingerprint)
 
 
-def _start(checkpoints, config, statistics):
+def _start(checkpoints, config, like, dims):
     """What the first process restores or creates, in every process; see `_restore_or_create`."""
-    dims = len(statistics.action_mean), len(statistics.position_mean)
     found = []
 
     def restore_or_create():
-        state, *rest = _restore_or_create(checkpoints, config, statistics)
+        state, *rest = _restore_or_create(checkpoints, config, like, dims)
         found.append(state)
         return rest
 
     step, unlogged = hosts.from_first(restore_or_create)
     if not found:
-        like = train_state.shapes(config, *dims)
         found.append(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like))
     return hosts.arrays_from_first(found[0]), step, unlogged
 
 
-def _restore_or_create(checkpoints, config, statistics):
+def _restore_or_create(checkpoints, config, like, dims):
     """State, steps done, and the metrics of those that no log line tells of yet."""
-    dims = len(statistics.action_mean), len(statistics.position_mean)
-    like = train_state.shapes(config, *dims)
     found = checkpoints.restore_latest(like)
     if found is None:
         return train_state.create(config, *dims), 0, []

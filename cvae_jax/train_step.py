@@ -31,6 +31,12 @@ def draw_teacher_forcing(
     return np.broadcast_to(draws < ratio, shape)
 
 
+def own_examples(batch: Batch) -> np.ndarray:
+    """Where in the whole batch this process's examples stand."""
+    count = len(batch.video)
+    return np.arange(count, dtype=np.int32) + count * jax.process_index()
+
+
 class TrainStep:
     """The pmapped step `(state, batch, use_true, kl_weight) -> state, metrics`.
 
@@ -52,8 +58,7 @@ class TrainStep:
 
     def __call__(self, state, batch, use_true, kl_weight):
         """One step; the program is compiled now if `compile` has not done it."""
-        example = np.arange(len(batch.video), dtype=np.int32)
-        example = example + len(batch.video) * jax.process_index()
+        example = own_examples(batch)
         shards = parallel.shard((batch, use_true[example], example))
         forced = bool(use_true.all())
         program = self._compiled.get(forced, self._programs[forced])
