@@ -1,6 +1,7 @@
 """Saving and restoring a run with Orbax: the latest checkpoints, and the best by validation."""
 
 import json
+import os
 import shutil
 import sys
 import zlib
@@ -51,9 +52,9 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, *, read_only: bool = False):
         logging.set_verbosity(logging.FATAL)  # Orbax tells of saves and failures at length
-        # A failed save is raised here; asyncio would repeat each part.
+        # What fails is raised here, once; asyncio would repeat each part.
         getLogger("asyncio").setLevel("CRITICAL")
-        sys.unraisablehook = _but_for_closed_loops
+        sys.unraisablehook = _but_for_parts_of_failures
         best = checkpoint_managers.BestN(
             get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
         )
@@ -251,9 +252,11 @@ def _unreadable_metrics(folder: Path) -> dict[int, str]:
     return found
 
 
-def _but_for_closed_loops(unraisable: Any) -> None:
-    """TensorStore's threads report the parts of a failed save to a loop that has ended."""
-    if str(unraisable.exc_value) != "Event loop is closed":
+def _but_for_parts_of_failures(unraisable: Any) -> None:
+    """The rest of a failed save or restore ends late: in a closed loop, or when it is collected."""
+    code = getattr(unraisable.object, "cr_code", None)
+    of_orbax = code is not None and f"{os.sep}orbax{os.sep}" in code.co_filename
+    if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 
