@@ -11,8 +11,11 @@ from cvae_jax import config as config_lib
 from cvae_jax.config import Config
 from cvae_jax.errors import UserError
 
-OF_THE_CLIPS = ("data.dir", "data.source", "data.camera", "data.clip_length", "data.num_threads")
-"""What evaluate and sample let one set of `data`, to use a run on other clips."""
+OF_ANY_RUN = (
+    "model.dtype",
+    *("data.dir", "data.source", "data.camera", "data.clip_length", "data.num_threads"),
+)
+"""What evaluate and sample let one set, to use a run in other precision or on other clips."""
 OF_PROCESSES = ("coordinator_address", "num_processes", "process_id", "initialization_timeout")
 """Flags of training by several processes, named as `jax.distributed.initialize` names them."""
 
@@ -147,22 +150,24 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
     overrides = flag_values["config"].override_values
     if not flag_values["config"].using_default_value:
         asked = config_lib.to_dict(_config_of_file(flag_values))
-        fields = [path.partition(".")[2] for path in OF_THE_CLIPS if path in overrides]
-        clips = {field: asked["data"][field] for field in fields}
-        asked["data"] |= {field: stored["data"].get(field) for field in fields}
+        chosen = [path.split(".") for path in OF_ANY_RUN if path in overrides]
+        values = [asked[section][field] for section, field in chosen]
+        for section, field in chosen:
+            asked[section][field] = stored[section].get(field)
         run_folder.check_same(workdir, stored, asked)
         stored |= {name: asked[name] for name in ("eval", "sample")}
-        stored["data"] |= clips
+        for (section, field), value in zip(chosen, values, strict=True):
+            stored[section][field] = value
         return validation.from_config_dict(stored)
     refused = []
     for path, value in overrides.items():
         section, _, field = path.partition(".")
-        if section in ("eval", "sample") or path in OF_THE_CLIPS:
+        if section in ("eval", "sample") or path in OF_ANY_RUN:
             stored[section][field] = value
             continue
         refused.append(
             f"--config.{path}={value!r}: belongs to training; --mode={flag_values.mode} takes "
-            f"the run's own and lets you set eval.*, sample.*, {', '.join(OF_THE_CLIPS)}"
+            f"the run's own and lets you set eval.*, sample.*, {', '.join(OF_ANY_RUN)}"
         )
     if refused:
         raise UserError("\n".join(refused))

@@ -121,6 +121,7 @@ def protocol(
         "camera": config.data.camera,
         "trained_on": trained_on | {"data_fingerprint": source.scale.fingerprint},
         "condition": config.model.condition,
+        "precision": config.model.dtype,
         "split": evaluation.split,
         "num_clips": evaluation.num_clips,
         "num_context_frames": evaluation.num_context_frames,

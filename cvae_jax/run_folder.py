@@ -18,15 +18,10 @@ from cvae_jax.files import plain, read_json, write_json
 CONFIG_FILE = "config.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 _MAY_CHANGE = (
+    "model.dtype",
     *("train.num_steps", "train.log_every_steps", "train.eval_every_steps"),
-    *(
-        "train.checkpoint_every_steps",
-        "train.debug_nan",
-        "data.dir",
-        "data.path",
-        "data.strict",
-        "data.num_threads",
-    ),
+    *("train.checkpoint_every_steps", "train.debug_nan"),
+    *("data.dir", "data.path", "data.strict", "data.num_threads"),
 )
 _PARTS = ("config", "versions", "data")
 _READ_SECTIONS = ("data", "kl", "optimizer", "train", "eval", "sample")
@@ -46,9 +41,9 @@ def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, An
 
     A config.json that is lost is made anew, as the checkpoints tell.
 
-    How often to log, validate and save, the number of steps unless a schedule is laid out over
-    it, and everything under `eval` and `sample` may change from start to start. What is stored of
-    a run that is done stays as it is.
+    How often to log, validate and save, the precision, the number of steps unless a schedule is
+    laid out over it, and everything under `eval` and `sample` may change from start to start. What
+    is stored of a run that is done stays as it is.
 
     Raises:
       UserError: the workdir holds a run with another config or other data, or one whose config

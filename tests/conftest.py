@@ -18,4 +18,5 @@ from hypothesis import settings  # noqa: E402
 settings.register_profile("untimed", deadline=None)  # no test judges time
 settings.load_profile("untimed")
 
-from tests.data_fixtures import small_disk, tiny_data_dir  # noqa: E402, F401
+from tests.data_fixtures import read_only_disk, small_disk, tiny_data_dir  # noqa: E402, F401
+from tests.run_main import data, trained  # noqa: E402, F401

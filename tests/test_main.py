@@ -1,7 +1,6 @@
 """The command line as a user meets it: real processes over small data."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,56 +14,7 @@ import pytest
 
 from cvae_jax import evaluate, files, parallel, run_folder, validation
 from cvae_jax.logs import read_metrics
-
-ROOT = Path(__file__).resolve().parents[1]
-TINY = "--config=configs/tiny.py"
-
-
-def _main(*arguments, devices=1):
-    """Runs main.py and returns the finished process; devices=None leaves their number to it."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    if devices:
-        environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
-    return subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), *map(str, arguments)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def _done(*arguments, devices=1):
-    process = _main(*arguments, devices=devices)
-    assert process.returncode == 0, process.stderr
-    return process.stdout
-
-
-def _refused(*arguments):
-    """What a refused command says: exit code 2, no traceback."""
-    process = _main(*arguments)
-    assert process.returncode == 2, process.stdout + process.stderr
-    assert "Traceback" not in process.stderr
-    assert process.stderr.startswith("error: ")
-    return process.stderr
-
-
-@pytest.fixture(scope="session")
-def data(tiny_data_dir):
-    return f"--config.data.dir={tiny_data_dir.dir}"
-
-
-def _train(workdir, data, *more, devices=1):
-    return _done("--mode=train", TINY, f"--workdir={workdir}", data, *more, devices=devices)
-
-
-@pytest.fixture(scope="session")
-def trained(data, tmp_path_factory):
-    """A workdir with the four steps of configs/tiny.py; not to be changed."""
-    workdir = tmp_path_factory.mktemp("run") / "tiny"
-    _train(workdir, data)
-    return workdir
+from tests.run_main import ROOT, TINY, done, main, refused, train
 
 
 def _arrays(workdir, step):
@@ -113,8 +63,8 @@ def test_training_leaves_what_the_design_says(trained):
 
 
 def test_two_steps_and_two_more_equal_four_bit_for_bit(trained, data, tmp_path):
-    _train(tmp_path / "run", data, "--config.train.num_steps=2")
-    out = _train(tmp_path / "run", data)
+    train(tmp_path / "run", data, "--config.train.num_steps=2")
+    out = train(tmp_path / "run", data)
     assert "going on after step 2" in out
     whole, halves = _arrays(trained, 4), _arrays(tmp_path / "run", 4)
     assert whole.keys() == halves.keys()
@@ -122,13 +72,13 @@ def test_two_steps_and_two_more_equal_four_bit_for_bit(trained, data, tmp_path):
         np.testing.assert_array_equal(halves[name], value, err_msg=name)
     assert _metrics(tmp_path / "run") == _metrics(trained)
     before = _metrics(tmp_path / "run")
-    assert "nothing left to train" in _train(tmp_path / "run", data)
+    assert "nothing left to train" in train(tmp_path / "run", data)
     assert _metrics(tmp_path / "run") == before
 
 
 @pytest.mark.parametrize("devices", [2, 4])
 def test_any_number_of_devices_trains_the_same(trained, data, tmp_path, devices):
-    _train(tmp_path / "run", data, devices=devices)
+    train(tmp_path / "run", data, devices=devices)
     one, several = _parameters(trained, 4), _parameters(tmp_path / "run", 4)
     learned = np.linalg.norm(one - _parameters(trained, 2))
     # Adam magnifies rounding where a gradient is nearly 0; other noise gives 0.13.
@@ -140,11 +90,11 @@ def test_any_number_of_devices_trains_the_same(trained, data, tmp_path, devices)
 
 
 def test_run_goes_on_where_there_are_other_cores(trained, data, tmp_path):
-    out = _train(tmp_path / "run", data, "--config.train.num_steps=2", devices=4)
+    out = train(tmp_path / "run", data, "--config.train.num_steps=2", devices=4)
     assert "batches of 4 on 4 CPU devices" in out
     count = parallel.cpu_devices(4, len(os.sched_getaffinity(0)))
     plural = "s" if count > 1 else ""
-    assert f"batches of 4 on {count} CPU device{plural}\n" in _train(
+    assert f"batches of 4 on {count} CPU device{plural}\n" in train(
         tmp_path / "run", data, devices=None
     )
     one, several = _parameters(trained, 4), _parameters(tmp_path / "run", 4)
@@ -153,7 +103,7 @@ def test_run_goes_on_where_there_are_other_cores(trained, data, tmp_path):
 
 
 def test_evaluation_names_its_protocol_and_stands_beside_the_baseline(trained, data):
-    out = _done("--mode=evaluate", f"--workdir={trained}", "--config.eval.num_samples=2")
+    out = done("--mode=evaluate", f"--workdir={trained}", "--config.eval.num_samples=2")
     result = json.loads((trained / "evaluation" / "latest.json").read_text())
     step = result["checkpoint_step"]
     assert json.loads((trained / "evaluation" / f"{step}.json").read_text()) == result
@@ -172,14 +122,14 @@ def test_evaluation_names_its_protocol_and_stands_beside_the_baseline(trained, d
     assert len(result["kl_per_frame"]) == 3
     assert f"{result['model']['psnr_mean']:.3f}" in out
     first = (trained / "evaluation" / "latest.json").read_text()
-    _done("--mode=evaluate", f"--workdir={trained}", TINY, data, "--config.eval.num_samples=2")
+    done("--mode=evaluate", f"--workdir={trained}", TINY, data, "--config.eval.num_samples=2")
     assert (trained / "evaluation" / "latest.json").read_text() == first
 
 
 def test_copy_last_frame_is_what_the_data_say(trained, tiny_data_dir):
     from cvae_jax.data import sources
 
-    _done("--mode=evaluate", f"--workdir={trained}")
+    done("--mode=evaluate", f"--workdir={trained}")
     result = json.loads((trained / "evaluation" / "latest.json").read_text())
     test = sources.open_split(tiny_data_dir, "test")
     psnr = []
@@ -193,12 +143,12 @@ def test_copy_last_frame_is_what_the_data_say(trained, tiny_data_dir):
 
 
 def test_samples_and_report_are_there_to_be_looked_at(trained):
-    _done("--mode=evaluate", f"--workdir={trained}")
+    done("--mode=evaluate", f"--workdir={trained}")
     psnr = json.loads((trained / "evaluation" / "latest.json").read_text())["model"][
         "psnr_per_clip"
     ]
     ordered = sorted(range(4), key=lambda clip: -psnr[clip])
-    _done("--mode=sample", f"--workdir={trained}")
+    done("--mode=sample", f"--workdir={trained}")
     folder = trained / "samples"
     drawn = json.loads((folder / "samples.json").read_text())["clips"]
     assert {clip["clip"] for clip in drawn} == {0, 1, ordered[0], ordered[2], ordered[3]}
@@ -217,9 +167,9 @@ def test_samples_and_report_are_there_to_be_looked_at(trained):
 
 
 def test_samples_of_other_frames_than_the_evaluations_are_not_ranked(trained):
-    _done("--mode=evaluate", f"--workdir={trained}")
+    done("--mode=evaluate", f"--workdir={trained}")
     other = ["--config.sample.clips=1", "--config.eval.num_predicted_frames=2"]
-    _done("--mode=sample", f"--workdir={trained}", *other, "--config.sample.num_samples=6")
+    done("--mode=sample", f"--workdir={trained}", *other, "--config.sample.num_samples=6")
     folder = trained / "samples"
     assert not list(folder.glob("clip_000*"))
     (clip,) = json.loads((folder / "samples.json").read_text())["clips"]
@@ -233,15 +183,15 @@ def test_samples_of_other_frames_than_the_evaluations_are_not_ranked(trained):
 
 
 def _report(workdir):
-    _done("--mode=report", f"--workdir={workdir}")
+    done("--mode=report", f"--workdir={workdir}")
     return (workdir / "report.html").read_text()
 
 
 def test_help_and_a_bare_call_teach_what_to_do():
-    bare = _main()
+    bare = main()
     assert bare.returncode == 2
     assert "make demo" in bare.stdout
-    helped = _done("--help")
+    helped = done("--help")
     assert "--config.optimizer.learning_rate=0.002" in helped
     assert "--mode=train" in helped
 
@@ -266,7 +216,7 @@ def test_help_and_a_bare_call_teach_what_to_do():
     ],
 )
 def test_mistakes_are_told_in_a_line(arguments, told):
-    assert told in _refused(*arguments)
+    assert told in refused(*arguments)
     assert not (ROOT / "x").exists()
 
 
@@ -274,15 +224,13 @@ def test_other_config_or_data_in_a_workdir_changes_nothing(trained, data, tmp_pa
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir)
     before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
-    message = _refused("--mode=train", TINY, f"--workdir={workdir}", data, "--config.kl.weight=0.5")
+    message = refused("--mode=train", TINY, f"--workdir={workdir}", data, "--config.kl.weight=0.5")
     assert "--config.kl.weight: asked 0.5, the run has 0.0001" in message
-    assert "kl.weight" in _refused(
-        "--mode=evaluate", f"--workdir={workdir}", "--config.kl.weight=1"
-    )
-    assert "clips 0 to" in _refused(
+    assert "kl.weight" in refused("--mode=evaluate", f"--workdir={workdir}", "--config.kl.weight=1")
+    assert "clips 0 to" in refused(
         "--mode=sample", f"--workdir={workdir}", "--config.sample.clips=99"
     )
-    assert "--checkpoint=7" in _refused("--mode=evaluate", f"--workdir={workdir}", "--checkpoint=7")
+    assert "--checkpoint=7" in refused("--mode=evaluate", f"--workdir={workdir}", "--checkpoint=7")
     assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()} == before
 
 
@@ -303,7 +251,7 @@ def test_broken_config_files_are_named(tmp_path, content, told):
         path.mkdir()
     else:
         path.write_text(content)
-    message = _refused("--mode=train", f"--config={path}", f"--workdir={tmp_path / 'run'}")
+    message = refused("--mode=train", f"--config={path}", f"--workdir={tmp_path / 'run'}")
     assert str(path) in message
     assert told in message
     assert message.count("\n") == 1
@@ -311,7 +259,7 @@ def test_broken_config_files_are_named(tmp_path, content, told):
 
 def test_unknown_field_is_told_with_the_nearest_one():
     for arguments in (["--mode=train", TINY], ["--mode=evaluate"]):
-        message = _refused(*arguments, "--workdir=x", "--config.model.wdith=3")
+        message = refused(*arguments, "--workdir=x", "--config.model.wdith=3")
         assert "--config.model.wdith: no such field; did you mean --config.model.width?" in message
         assert message.count("\n") == 1
 
@@ -319,7 +267,7 @@ def test_unknown_field_is_told_with_the_nearest_one():
 def test_a_run_without_checkpoints_is_not_evaluated(trained, tmp_path):
     shutil.copy(trained / "config.json", tmp_path)
     for mode in ("evaluate", "sample"):
-        message = _refused(f"--mode={mode}", f"--workdir={tmp_path}")
+        message = refused(f"--mode={mode}", f"--workdir={tmp_path}")
         assert "no checkpoint; run --mode=train" in message
     assert not (tmp_path / "evaluation").exists()
 
@@ -332,9 +280,7 @@ def test_a_damaged_config_is_not_written_over(trained, data, tmp_path):
     del run["data"]["fingerprint"]
     path.write_text(json.dumps(run))
     for arguments in (["--mode=evaluate"], ["--mode=train", TINY, data]):
-        assert "config.json: not the config of a run" in _refused(
-            *arguments, f"--workdir={workdir}"
-        )
+        assert "config.json: not the config of a run" in refused(*arguments, f"--workdir={workdir}")
     assert not (workdir / "evaluation").exists()
 
 
@@ -342,12 +288,12 @@ def test_a_checkpoint_is_all_that_is_needed_of_a_run(trained, data, tmp_path):
     for name in ("run", "copy"):
         shutil.copytree(trained / "checkpoints" / "4", tmp_path / name / "checkpoints" / "4")
     copy = f"--workdir={tmp_path / 'copy'}"
-    message = _refused("--mode=train", TINY, data, copy, "--config.kl.weight=0.5")
+    message = refused("--mode=train", TINY, data, copy, "--config.kl.weight=0.5")
     assert "--config.kl.weight: asked 0.5, the run has 0.0001" in message
     assert not (tmp_path / "copy" / "config.json").exists()
-    _done("--mode=evaluate", copy)
-    _done("--mode=sample", copy)
-    _train(tmp_path / "run", data, "--config.train.num_steps=5")
+    done("--mode=evaluate", copy)
+    done("--mode=sample", copy)
+    train(tmp_path / "run", data, "--config.train.num_steps=5")
     assert run_folder.load(tmp_path / "run")["config"]["train"]["num_steps"] == 5
 
 
@@ -355,21 +301,21 @@ def test_fewer_steps_than_are_done_change_nothing(trained, data, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir)
     before = (workdir / "config.json").read_text()
-    assert "nothing left" in _train(workdir, data, "--config.train.num_steps=2")
+    assert "nothing left" in train(workdir, data, "--config.train.num_steps=2")
     assert (workdir / "config.json").read_text() == before
 
 
 def test_a_schedule_over_the_run_keeps_its_length(data, tmp_path):
     cosine = "--config.optimizer.schedule=cosine"
-    _train(tmp_path / "run", data, cosine, "--config.train.num_steps=1")
-    message = _refused("--mode=train", TINY, f"--workdir={tmp_path / 'run'}", data, cosine)
+    train(tmp_path / "run", data, cosine, "--config.train.num_steps=1")
+    message = refused("--mode=train", TINY, f"--workdir={tmp_path / 'run'}", data, cosine)
     assert "train.num_steps: asked 4, but" in message
     assert "--config.optimizer.schedule=cosine" in message
 
 
 def test_what_only_preparation_reads_may_change_in_a_run(trained, data, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
-    _train(tmp_path / "run", data, "--config.data.path=/an/archive", "--config.data.strict=True")
+    train(tmp_path / "run", data, "--config.data.path=/an/archive", "--config.data.strict=True")
 
 
 def test_data_of_another_fingerprint_are_refused(trained, tiny_data_dir, tmp_path):
@@ -379,7 +325,7 @@ def test_data_of_another_fingerprint_are_refused(trained, tiny_data_dir, tmp_pat
     statistics.write_text(json.dumps(fields | {"fingerprint": "0" * 64}))
     other = f"--config.data.dir={tmp_path / 'data'}"
     for arguments in (["--mode=train", TINY], ["--mode=evaluate"], ["--mode=sample"]):
-        message = _refused(*arguments, f"--workdir={trained}", other)
+        message = refused(*arguments, f"--workdir={trained}", other)
         assert f"{other}: holds data 000000000000" in message
 
 
@@ -396,7 +342,7 @@ def test_a_second_training_in_the_same_workdir_is_refused(data, tmp_path):
             assert time.monotonic() < deadline
             assert first.poll() is None
             time.sleep(0.1)
-        told = _refused("--mode=train", TINY, data, f"--workdir={workdir}")
+        told = refused("--mode=train", TINY, data, f"--workdir={workdir}")
         assert told == (
             f"error: {workdir}: another process is at work there; wait for its end, or choose "
             "another --workdir\n"
@@ -411,18 +357,18 @@ def test_a_second_training_in_the_same_workdir_is_refused(data, tmp_path):
 
 def test_places_that_cannot_be_written_are_named(trained, data, tmp_path):
     (tmp_path / "file").write_text("")
-    message = _refused("--mode=train", TINY, data, f"--workdir={tmp_path / 'file' / 'run'}")
+    message = refused("--mode=train", TINY, data, f"--workdir={tmp_path / 'file' / 'run'}")
     assert "file/run" in message
     for mode, name in (("evaluate", "evaluation"), ("sample", "samples")):
         workdir = tmp_path / mode
         shutil.copytree(trained, workdir, ignore=shutil.ignore_patterns(name))
         (workdir / name).write_text("")
-        message = _refused(f"--mode={mode}", f"--workdir={workdir}")
+        message = refused(f"--mode={mode}", f"--workdir={workdir}")
         assert str(workdir / name) in message
 
 
 def test_a_disk_that_fills_up_ends_the_run_with_exit_code_2(data, small_disk):
-    process = _main("--mode=train", TINY, data, f"--workdir={small_disk / 'run'}")
+    process = main("--mode=train", TINY, data, f"--workdir={small_disk / 'run'}")
     assert process.returncode == 2, process.stderr
     assert "Traceback" not in process.stderr
     told = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
@@ -431,12 +377,12 @@ def test_a_disk_that_fills_up_ends_the_run_with_exit_code_2(data, small_disk):
 
 
 def test_more_clips_than_the_split_holds_are_refused(trained):
-    message = _refused("--mode=evaluate", f"--workdir={trained}", "--config.eval.num_clips=9")
+    message = refused("--mode=evaluate", f"--workdir={trained}", "--config.eval.num_clips=9")
     assert "--config.eval.num_clips=9: the test split holds 8 clips" in message
 
 
 def test_batch_that_devices_cannot_share_is_refused(data, tmp_path):
-    process = _main("--mode=train", TINY, f"--workdir={tmp_path / 'run'}", data, devices=3)
+    process = main("--mode=train", TINY, f"--workdir={tmp_path / 'run'}", data, devices=3)
     assert process.returncode == 2
     assert "multiple of the 3 devices" in process.stderr
     assert not (tmp_path / "run").exists()
@@ -448,5 +394,5 @@ def test_damaged_checkpoint_is_named(trained, tmp_path):
     for path in (workdir / "checkpoints" / "4" / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(b"nonsense")
-    message = _refused("--mode=evaluate", f"--workdir={workdir}", "--checkpoint=4")
+    message = refused("--mode=evaluate", f"--workdir={workdir}", "--checkpoint=4")
     assert str(Path("checkpoints") / "4") in message
