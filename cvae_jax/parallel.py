@@ -47,9 +47,9 @@ def _usable_cores() -> int:
 
 
 def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ()) -> Any:
-    """Pmap of `function(state, shards, constant) -> (new state, metrics)`.
+    """Pmap of `function(state, shards, constants) -> (new state, metrics)`.
 
-    The state and the constant are the same on every device, and so must be what it returns:
+    The state and the constants are the same on every device, and so must be what it returns:
     average over `mean_over_devices` before anything enters the state.
     """
     return jax.pmap(

@@ -50,6 +50,8 @@ class TrainStep:
     def __init__(self, config: Config):
         """Compiles nothing yet."""
         self._config = config
+        # An argument of the programs, so that runs with other seeds find them compiled.
+        self._key = np.asarray(jax.random.key_data(jax.random.key(config.seed)))
         self._programs = {
             forced: parallel.pmap_replicated(_make_device_step(config, forced), donate_argnums=(0,))
             for forced in (True, False)
@@ -62,7 +64,7 @@ class TrainStep:
         shards = parallel.shard((batch, use_true[example], example))
         forced = bool(use_true.all())
         program = self._compiled.get(forced, self._programs[forced])
-        return program(state, shards, np.float32(kl_weight))
+        return program(state, shards, (self._key, np.float32(kl_weight)))
 
     def trace(self, state: TrainState, forced: bool, action_dim: int, position_dim: int):
         """The shapes of what a step returns, from those of a state; computes nothing."""
@@ -91,7 +93,7 @@ class TrainStep:
         )
         use_true = array((clips, data.num_predicted_frames), np.bool_)
         shards = parallel.shard_shapes((batch, use_true, array((clips,), np.int32)))
-        return shards, array((), np.float32)
+        return shards, (array(self._key.shape, self._key.dtype), array((), np.float32))
 
 
 def _make_device_step(config: Config, forced: bool):
@@ -103,9 +105,10 @@ def _make_device_step(config: Config, forced: bool):
         means = {name: term.mean() for name, term in terms.items()}
         return means["mse"] + kl_weight * means["kl"], means
 
-    def device_step(state, shards, kl_weight):
+    def device_step(state, shards, constants):
         batch, use_true, example = shards
-        keys = example_keys(jax.random.key(config.seed), state.step, example)
+        key, kl_weight = constants
+        keys = example_keys(jax.random.wrap_key_data(key), state.step, example)
         (total, means), gradients = jax.value_and_grad(loss, has_aux=True)(
             state.params, keys, batch, use_true, kl_weight
         )
