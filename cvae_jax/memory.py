@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import psutil
 
 from cvae_jax import parallel
 from cvae_jax.config import Config
 from cvae_jax.errors import UserError
-from cvae_jax.train_state import TrainState
+from cvae_jax.train_state import FRAME_SIZE, TrainState
 from cvae_jax.train_step import TrainStep
 
 _COPIES = 4
@@ -31,18 +32,31 @@ def check_step(
     Raises:
       UserError: the need is above what is free; nothing has been allocated.
     """
-    free = available()
+    free, step_fields = (
+        available(),
+        ("train.batch_size", "data.num_predicted_frames", "model.width"),
+    )
     held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
     held *= _COPIES * parallel.copies_of_the_state()
     if free is not None and held > free:  # before hours of compilation
         fields = ("model.width", "model.predictor_width", "model.g_dim")
         raise _too_large("parameters, gradient and Adam's moments", held, free, config, fields)
+    if free is not None and (maps := _first_maps(config)) > free:  # the gradient keeps them
+        raise _too_large("the encoder's first map of each frame", maps, free, config, step_fields)
     need = max(parallel.memory_of(step.compile(state, forced, *dims)) for forced in ways)
     if free is not None and need > free:
-        fields = ("train.batch_size", "data.num_predicted_frames", "model.width")
-        raise _too_large("a training step", need, free, config, fields)
+        raise _too_large("a training step", need, free, config, step_fields)
     there = "" if free is None else f" of {_gib(free)} GiB free"
     return f"a training step needs {_gib(need)} GiB{there}"
+
+
+def _first_maps(config: Config) -> int:
+    """Bytes of the first convolution's output for a batch, of which any step needs many times."""
+    data, model = config.data, config.model
+    num_frames = data.num_context_frames + data.num_predicted_frames
+    values = config.train.batch_size * num_frames * FRAME_SIZE**2 * model.width
+    share = parallel.copies_of_the_state() / jax.device_count()
+    return int(values * jnp.dtype(model.dtype).itemsize * share)
 
 
 def available() -> int | None:

@@ -23,6 +23,16 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_compiled():
     assert "GiB are free; lower one of them" in str(error.value)
 
 
+def test_a_batch_larger_than_memory_is_refused_before_it_is_compiled():
+    train = dataclasses.replace(CONFIG.train, batch_size=2**22)
+    with pytest.raises(UserError) as error:
+        _check(dataclasses.replace(CONFIG, train=train))
+    assert "--config.train.batch_size=4194304 --config.data.num_predicted_frames=3" in str(
+        error.value
+    )
+    assert "first map of each frame needs 1280.00 GiB" in str(error.value)
+
+
 def test_a_step_that_fits_is_told_and_one_that_does_not_names_the_fields(monkeypatch):
     told = _check(CONFIG)
     need = float(told.split("needs ")[1].split(" GiB")[0])
