@@ -85,6 +85,7 @@ def _forest(result: Results, difference: Callable[..., Any]) -> bytes:
             axes.errorbar(mean, row, xerr=half, fmt="o", color=SERIES[0], capsize=3)
         axes.axvline(0.0, color=MUTED, linewidth=0.8)
         _dress(axes, f"{title}: arm less {BASELINE}")
+        axes.locator_params(axis="x", nbins=5)
     labels = [f"{arm['question']}: {arm['label']}" for arm in arms]
     panels[0].set_yticks(range(len(arms)), labels)
     panels[0].invert_yaxis()
