@@ -9,11 +9,13 @@ import numpy as np
 from scipy import special
 
 from benchmarks import study_plots
-from benchmarks.study_arms import BASELINE, BASELINE_LABELS
+from benchmarks.study_arms import BASELINE, BASELINE_LABELS, arms
 from cvae_jax.files import write_atomically
 
 TEMPLATE = Path(__file__).parent / "study_template.md"
 CONFIDENCE = 0.95
+MIN_SEEDS = 3
+"""Of a study that conclusions are drawn from."""
 
 Results = Mapping[str, Any]
 
@@ -96,10 +98,14 @@ def page(result: Results) -> str:
     questions = list(dict.fromkeys(arm["question"] for arm in others))
     comparisons = len(others) * len(COMPARED)
     seconds = [run["seconds"] for run in result["runs"]]
+    num_seeds = len({run["seed"] for run in result["runs"]})
+    named = {arm["name"] for arm in result["arms"]}
     return environment.from_string(TEMPLATE.read_text()).render(
         result,
         changed=[(arm["label"], arm["question"], _changes(arm)) for arm in others],
-        num_seeds=len({run["seed"] for run in result["runs"]}),
+        whole=num_seeds >= MIN_SEEDS
+        and all(arm.name in named for arm in arms(result["baseline"]["train"]["num_steps"])),
+        num_seeds=num_seeds,
         seconds=seconds,
         means=_table(result, result["arms"], METRICS, figure),
         differences=_table(result, others, COMPARED, difference),

@@ -174,4 +174,5 @@ def test_page_and_plots_follow_from_the_results_alone(tmp_path):
 def test_page_of_one_seed_and_one_arm_has_no_intervals():
     text = study_page.page(_of_two_arms(_results(num_seeds=1)))
     assert "no interval from one seed" in text
+    assert "Nothing: this is a part of the study" in text
     assert "nan" not in text
