@@ -11,7 +11,6 @@ something grew.
 """
 
 import argparse
-import io
 import os
 import statistics
 import subprocess
@@ -25,7 +24,7 @@ from typing import NamedTuple
 import psutil
 from matplotlib.figure import Figure
 
-from benchmarks import timing
+from benchmarks import study_plots, timing
 from benchmarks.worker import ROOT
 from cvae_jax.files import write_atomically, write_json
 from cvae_jax.logs import METRICS_FILE, Progress, read_metrics
@@ -150,9 +149,7 @@ def plot(samples: Sequence[Sample]) -> bytes:
         axes.set(title=title, xlabel="minute", ylim=(0, 1.15 * max(values)))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color=RULE)
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=100)
-    return sink.getvalue()
+    return study_plots.png(figure)
 
 
 def _seconds_a_step(first: Sample, last: Sample) -> float:

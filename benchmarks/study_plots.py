@@ -60,7 +60,7 @@ def _curves(result: Results, question: str) -> bytes:
     panels[3].set_xlabel("predicted frame")
     _dress(panels[3], "PSNR by frame, dB")
     figure.legend(*panels[3].get_legend_handles_labels(), loc="outside lower center", ncols=6)
-    return _png(figure)
+    return png(figure)
 
 
 def _line(axes: Axes, x, seeds, colour: str, label: str) -> None:
@@ -89,7 +89,7 @@ def _forest(result: Results, difference: Callable[..., Any]) -> bytes:
     labels = [f"{arm['question']}: {arm['label']}" for arm in arms]
     panels[0].set_yticks(range(len(arms)), labels)
     panels[0].invert_yaxis()
-    return _png(figure)
+    return png(figure)
 
 
 def _dress(axes: Axes, title: str) -> None:
@@ -98,7 +98,8 @@ def _dress(axes: Axes, title: str) -> None:
     axes.tick_params(labelsize=8)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The bytes of a figure as a PNG file, the same for the same figure."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
     return file.getvalue()
