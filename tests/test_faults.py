@@ -18,9 +18,16 @@ from tests.run_main import ROOT, TINY, done, refused, train
 LONG = "--config.train.num_steps=100000", "--config.train.checkpoint_every_steps=100000"
 
 
+def _last_step(workdir):
+    """The last step in the run's metrics, 0 where there is none."""
+    lines = read_metrics(workdir) if (workdir / "metrics.jsonl").exists() else []
+    return lines[-1]["step"] if lines else 0
+
+
 @contextlib.contextmanager
 def _at_work(workdir, *arguments):
-    """A training process that has logged its first step; killed at the end if it is there still."""
+    """A training process that has logged a step of its own; killed at the end if there still."""
+    before = _last_step(workdir)
     process = subprocess.Popen(
         [sys.executable, "main.py", "--mode=train", TINY, f"--workdir={workdir}", *arguments],
         cwd=ROOT,
@@ -30,7 +37,7 @@ def _at_work(workdir, *arguments):
     )
     try:
         deadline = time.monotonic() + 200
-        while not (workdir / "metrics.jsonl").exists() or not read_metrics(workdir):
+        while _last_step(workdir) <= before:
             assert time.monotonic() < deadline
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
@@ -50,9 +57,8 @@ def test_sigterm_saves_and_tells_how_to_go_on(data, tmp_path):
     (step,) = run_folder.saved_steps(workdir)
     told = f"{workdir}: stopped and saved after step {step}; the same command goes on from it"
     assert out.splitlines()[-1] == told
-    with _at_work(workdir, data, *LONG) as process:
-        while read_metrics(workdir)[-1]["step"] <= step:
-            time.sleep(0.05)
+    with _at_work(workdir, data, *LONG):
+        pass
     steps = [line["step"] for line in read_metrics(workdir) if "train/mse" in line]
     assert steps == list(range(1, len(steps) + 1))
 

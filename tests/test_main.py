@@ -1,6 +1,7 @@
 """The command line as a user meets it: real processes over small data."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
