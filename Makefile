@@ -8,7 +8,7 @@ RUN := $(BIN)/python main.py
 DEMO := --config=configs/demo.py --workdir=runs/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo report test bench bench-venv study lint clean
+.PHONY: demo report test bench bench-venv quality study lint clean
 
 demo: $(VENV)/installed
 	$(RUN) --mode=prepare --config=configs/demo.py
@@ -27,13 +27,16 @@ report: $(VENV)/installed
 	$(RUN) --mode=report --workdir=runs/demo
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2 tests
+	$(BIN)/python -m pytest -q -n 3 tests  # one more than cores: some tests wait for a network
 
 bench: $(VENV)/installed-tests bench-venv
 	$(BIN)/python -m pytest -q tests/test_peer.py
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.speed --growth
 	$(BIN)/python -m benchmarks.speed --table --plot
+
+quality: $(VENV)/installed bench-venv
+	$(BIN)/python -m benchmarks.quality
 
 study: $(VENV)/installed
 	$(BIN)/python -m benchmarks.study

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ CURVES = (
     *("train/mse", "train/kl", "train/kl_weight", "train/teacher_forcing_ratio"),
     "validation/psnr_mean",
 )
+ONE_CPU_DEVICE: Mapping[str, str] = {"JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu"}
 SECONDS_FILE = "seconds.json"
 """Written last, so a run that has it is done."""
 
@@ -101,17 +102,17 @@ def do(run: Run) -> None:
     shutil.rmtree(run.workdir / "checkpoints")
 
 
-def main_py(arguments: list[str], log: Path) -> None:
-    """Runs main.py as a user would, on one device, what it says in `log`.
+def main_py(arguments: list[str], log: Path, settings: Mapping[str, str] = ONE_CPU_DEVICE) -> None:
+    """Runs main.py as a user would under environment `settings`, what it says in `log`.
+
+    What is compiled is kept beside `log`.
 
     Raises:
       UserError: it failed; with its last words.
     """
-    environment = launcher_environment() | {
-        "JAX_NUM_CPU_DEVICES": "1",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str((log.parent / "cache").absolute()),
-    }
+    cache = {"JAX_COMPILATION_CACHE_DIR": str((log.parent / "cache").absolute())}
+    environment = launcher_environment() | cache | settings
+    log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(ROOT / "main.py"), *arguments]
     with open(log, "ab") as sink:
         code = subprocess.run(

@@ -109,7 +109,7 @@ def summarise(figures: dict[str, np.ndarray]) -> dict[str, Any]:
         if section.endswith("_actions"):
             result[section] = _sensitivity(values, figures["model/psnr"][:, :1])
         elif section not in ("posterior", "fvd"):
-            result.setdefault(section, {}).update(_quality(metric, values))
+            result.setdefault(section, {}).update(quality(metric, values))
     result["model"]["psnr_per_clip"] = per_clip(figures["model/psnr"]).tolist()
     for name in ("model", "copy_last_frame") if "fvd/true" in figures else ():
         found = frechet_distance(figures["fvd/true"], figures[f"fvd/{name}"])
@@ -122,7 +122,7 @@ def summarise(figures: dict[str, np.ndarray]) -> dict[str, Any]:
     return result
 
 
-def _quality(metric: str, scores: Scores) -> dict[str, Any]:
+def quality(metric: str, scores: Scores) -> dict[str, Any]:
     """Mean, median, best of the samples and course over the frames of a metric."""
     clips, frames = per_clip(scores), mean(scores, 1)
     found = {

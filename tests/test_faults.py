@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from cvae_jax import run_folder
+from cvae_jax import files, run_folder
 from cvae_jax.logs import read_metrics
 from tests.run_main import ROOT, TINY, done, refused, train
 
@@ -89,7 +89,7 @@ def test_a_symlink_is_the_workdir_that_it_leads_to(trained, data, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     train(tmp_path / "link", data, "--config.train.num_steps=5")
     assert 5 in run_folder.saved_steps(tmp_path / "real")
-    with _at_work(tmp_path / "real", data, "--config.train.num_steps=100000"):
+    with files.lock(tmp_path / "real", "wait"):
         message = refused("--mode=train", TINY, data, f"--workdir={tmp_path / 'link'}")
         assert "another process is at work there" in message
 

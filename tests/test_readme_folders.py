@@ -135,7 +135,8 @@ def test_own_videos(user, action_dim, position_dim, condition):
     assert result["protocol"]["condition"] == condition
     assert ("shuffled_actions" in result) == (condition != "none")
     assert ("left out" in result["protocol"]["shuffled_actions"]) == (condition == "none")
-    _train_goes_on(user, rest, chosen)
+    if condition == "action_position":
+        _train_goes_on(user, rest, chosen)
     _done(user, [["--mode=report", "--workdir=runs/videos"]])
     report = (user / "runs/videos/report.html").read_text()
     assert ("Model, another clip’s actions" in report) == (condition != "none")
@@ -147,7 +148,6 @@ def test_the_example_of_docs_is_what_is_there_and_runs(user):
     commands = list(shown(_section(DOCS, "A data set of TFDS with actions")))
     told = _done(user, commands)
     assert "(20 train, 2 validation, 2 test clips of 30 frames)" in told
-    _train_goes_on(user, commands)
     workdir = "--workdir=runs/robonet"
     _done(user, [["--mode=evaluate", workdir], ["--mode=sample", workdir]])
     assert _evaluation(user / "runs/robonet")["protocol"]["source"] == "robonet"

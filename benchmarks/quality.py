@@ -1,0 +1,268 @@
+"""How good predictions are after equal minutes of training, beside SVG-FP in PyTorch.
+
+    make quality
+    python -m benchmarks.quality --steps=600 --seeds=3
+    python -m benchmarks.quality --source=lab                # prepared from the lab's folder
+    python -m benchmarks.quality --table                     # of the results at hand
+
+Ours is configs/demo.py at the peer's width. It trains first, on the whole machine, and its minutes
+are those of `--mode=train` from the command to its end, compilation and validation included; the
+peer then gets as many for its steps alone. Both learn from the same clips, both predict the first
+test clips from two frames with latents from the prior, and the same code scores both. Results go to
+benchmarks/results/quality.json after each seed, tables and plot to docs/quality.md; a run that was
+stopped goes on where it was.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import clips, quality_page, study_runs, timing
+from benchmarks.speed import launcher_environment
+from benchmarks.worker import ROOT
+from configs import demo
+from cvae_jax import metrics, summary, validation
+from cvae_jax.config import Config
+from cvae_jax.data import pipeline
+from cvae_jax.data.sources import SOURCES, open_split
+from cvae_jax.errors import UserError
+from cvae_jax.files import lock, read_json, write_json
+from cvae_jax.logs import Progress, read_metrics
+from cvae_jax.types import to_unit_range
+
+RESULTS = Path(__file__).parent / "results" / "quality.json"
+CONTEXT = 2
+VALIDATIONS = 10
+"""Of each of our runs: where it is read off how soon the peer's end is reached."""
+VALIDATION_CLIPS = 32
+SHORT, LONG = 10, 28
+"""Predicted frames."""
+Scores = dict[str, Any]
+
+
+def main() -> None:
+    """Trains, scores, writes and prints."""
+    arguments = parse()
+    try:
+        if not arguments.table:
+            with lock(arguments.folder, "choose another --folder"):
+                measure(arguments)
+        quality_page.write(ROOT / "docs", read_json(RESULTS))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(quality_page.tables(read_json(RESULTS)))
+
+
+def parse() -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--steps", type=int, default=600, help="of ours; they decide the minutes")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--width", type=int, default=16, help="of both; 64 is the full size")
+    parser.add_argument("--peer_batch", type=int, default=12, help="clips in a step of the peer")
+    parser.add_argument("--clips", type=int, default=256, help="of the test split, one sample each")
+    parser.add_argument("--best_of", type=int, default=20, help="samples")
+    parser.add_argument("--best_of_clips", type=int, default=32)
+    parser.add_argument("--source", default="simulated_push", choices=sorted(SOURCES))
+    parser.add_argument("--data_dir", default="data", help="folder of the prepared data")
+    parser.add_argument("--folder", type=Path, default=Path("runs/quality"), help="of the runs")
+    parser.add_argument("--torch_python", default=str(ROOT / ".cache/bench-venv/bin/python"))
+    parser.add_argument("--table", action="store_true", help="only the page, of the results so far")
+    arguments = parser.parse_args()
+    if not arguments.table and not Path(arguments.torch_python).exists():
+        parser.error(f"--torch_python={arguments.torch_python}: not there; `make bench-venv`")
+    return arguments
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Prepares the data and does, seed by seed, the runs that are missing."""
+    machine, folder = timing.machine(), arguments.folder
+    main_py(folder / "prepare", "--mode=prepare", *flags(arguments))
+    config = make_config(arguments)
+    write_clips(config, folder / "clips")
+    unused = ("folder", "torch_python", "data_dir", "table")
+    settings = {name: value for name, value in vars(arguments).items() if name not in unused}
+    result: dict[str, Any] = {"machine": machine, "settings": settings, "runs": []}
+    with Progress(2 * arguments.seeds, description="quality", frames_per_step=1) as bar:
+        for seed in range(arguments.seeds):
+            minutes = None
+            for side, do in (("ours", do_ours), ("peer", do_peer)):
+                workdir = folder / f"{side}-{seed}"
+                done = workdir / "figures.json"
+                if not done.exists():
+                    write_json(done, do(arguments, workdir, seed, minutes))
+                figures = read_json(done)
+                minutes = figures["minutes"]
+                result["runs"].append({"side": side, "seed": seed, **figures})
+                bar.advance()
+            write_json(RESULTS, result | {"load_average_at_end": os.getloadavg()[0]})
+
+
+def make_config(arguments: argparse.Namespace) -> Config:
+    """What main.py makes of `flags`."""
+    values = demo.get_config()
+    values.data.source, values.data.camera = arguments.source, camera(arguments)
+    values.data.dir, values.model.width = arguments.data_dir, arguments.width
+    return validation.from_config_dict(values)
+
+
+def flags(arguments: argparse.Namespace) -> list[str]:
+    """Of main.py, for each of our runs."""
+    return [
+        f"--config={ROOT / 'configs' / 'demo.py'}",
+        f"--config.data.source={arguments.source}",
+        f"--config.data.camera={camera(arguments)}",
+        f"--config.data.dir={arguments.data_dir}",
+        f"--config.model.width={arguments.width}",
+    ]
+
+
+def camera(arguments: argparse.Namespace) -> str:
+    """The source's first."""
+    return SOURCES[arguments.source].cameras[0]
+
+
+def main_py(place: Path, *words: str) -> float:
+    """Seconds that main.py took; nothing is compiled before it, and all cores are its."""
+    start = time.monotonic()
+    study_runs.main_py(list(words), place / "main.log", {"JAX_PLATFORMS": "cpu"})
+    return time.monotonic() - start
+
+
+def write_clips(config: Config, folder: Path) -> None:
+    """The clips as arrays, which the peer reads without this project, normalised as ours are."""
+    if folder.exists():
+        return
+    making = folder.with_suffix(".making")
+    making.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "validation", "test"):
+        source = open_split(config.data, split)
+        size = {"num_frames": source.statistics.num_frames, "num_clips": len(source)}
+        batches = list(pipeline.evaluation_batches(source, batch_size=64, **size))
+        for name in clips.NAMES:
+            array = np.concatenate([getattr(batch, name) for batch in batches])
+            np.save(clips.path(making, split, name), array)
+    making.rename(folder)
+
+
+def do_ours(arguments: argparse.Namespace, workdir: Path, seed: int, _) -> dict[str, Any]:
+    """Trains and evaluates three times."""
+    seconds = main_py(
+        workdir,
+        *("--mode=train", f"--workdir={workdir}", *flags(arguments), f"--config.seed={seed}"),
+        f"--config.train.num_steps={arguments.steps}",
+        f"--config.train.eval_every_steps={max(1, arguments.steps // VALIDATIONS)}",
+        f"--config.train.num_validation_clips={VALIDATION_CLIPS}",
+    )
+    scores, copied = {}, {}
+    for name, asked in predictions(arguments).items():
+        if asked["split"] == "test":
+            main_py(
+                workdir,
+                *("--mode=evaluate", f"--workdir={workdir}", "--checkpoint=latest"),
+                f"--config.eval.num_clips={asked['num_clips']}",
+                f"--config.eval.num_samples={asked['num_samples']}",
+                f"--config.eval.num_predicted_frames={asked['predicted']}",
+            )
+            found = read_json(workdir / "evaluation" / "latest.json")
+            scores[name] = found["model"]
+            copied[name] = found["copy_last_frame"]
+    curve = [
+        (line["step"] / arguments.steps * seconds / 60.0, line["validation/psnr_mean"])
+        for line in read_metrics(workdir)
+        if "validation/psnr_mean" in line
+    ]
+    return {
+        "minutes": seconds / 60.0,
+        "steps": arguments.steps,
+        "validation_psnr": curve,
+        "scores": scores,
+        "copy_last_frame": copied,
+    }
+
+
+def do_peer(
+    arguments: argparse.Namespace, workdir: Path, seed: int, minutes: float
+) -> dict[str, Any]:
+    """Trains as long and predicts; the predictions are scored here and deleted."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    folder = arguments.folder / "clips"
+    asked = predictions(arguments)
+    command = [
+        *(arguments.torch_python, "-m", "benchmarks.peer.learn"),
+        *(f"--data={folder.absolute()}", f"--out={workdir.absolute()}", f"--seed={seed}"),
+        *(f"--seconds={60.0 * minutes}", f"--width={arguments.width}"),
+        f"--batch_size={arguments.peer_batch}",
+        f"--predictions={json.dumps([{'name': name, **one} for name, one in asked.items()])}",
+    ]
+    environment = os.environ | launcher_environment()
+    log = workdir / "main.log"
+    with open(log, "w") as sink:
+        code = subprocess.run(command, cwd=ROOT, env=environment, stdout=sink, stderr=sink)
+    if code.returncode:
+        raise UserError(f"{log}: the peer ended with exit code {code.returncode}; see there")
+    scores = {}
+    for name, one in asked.items():
+        path = workdir / f"predictions_{name}.npy"
+        scores[name] = score(np.load(path, mmap_mode="r"), clips.load(folder, one["split"])[0])
+        path.unlink()
+    learned = read_json(workdir / "learned.json")
+    end = scores.pop("validation")["psnr_mean"]
+    return {**learned, "validation_psnr": [(learned["minutes"], end)], "scores": scores}
+
+
+def predictions(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What is predicted, by name."""
+    one = {"split": "test", "num_clips": arguments.clips, "num_samples": 1}
+    many = {"num_clips": arguments.best_of_clips, "num_samples": arguments.best_of}
+    return {
+        "short": {**one, "predicted": SHORT},
+        "long": {**one, "predicted": LONG},
+        "best_of": {**one, **many, "predicted": SHORT},
+        "validation": {
+            **one,
+            "split": "validation",
+            "num_clips": VALIDATION_CLIPS,
+            "predicted": SHORT,
+        },
+    }
+
+
+def score(predicted: np.ndarray, video: np.ndarray) -> Scores:
+    """As `evaluate` scores ours.
+
+    Args:
+      predicted: uint8 (clip, sample, target, 64, 64, 3).
+      video: uint8 (clip, time, 64, 64, 3), at least as many clips.
+    """
+
+    @jax.jit
+    def of_clip(samples, truth):
+        samples, truth = to_unit_range(samples), to_unit_range(truth)
+        return {
+            "psnr": jax.vmap(metrics.psnr, (0, None))(samples, truth),
+            "ssim": jax.vmap(metrics.ssim, (0, None))(samples, truth),
+        }
+
+    stop = CONTEXT + predicted.shape[2]
+    found = [
+        of_clip(samples, video[number, CONTEXT:stop]) for number, samples in enumerate(predicted)
+    ]
+    scores: Scores = {}
+    for metric in ("psnr", "ssim"):
+        of_all = np.stack([np.asarray(clip[metric]) for clip in found])
+        scores |= summary.quality(metric, of_all)
+    return scores
+
+
+if __name__ == "__main__":
+    main()
