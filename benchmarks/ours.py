@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.clips import random_batch
 from benchmarks.worker import Work, serve
 from configs import bair
-from cvae_jax import launcher, parallel, rollout, train_state, train_step, validation
+from cvae_jax import launcher, metrics, parallel, rollout, train_state, train_step, validation
 from cvae_jax.config import Config
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.models.cvae import CVAE
@@ -18,8 +18,9 @@ from cvae_jax.types import to_unit_range
 
 
 def make_work(*, kind: str, **settings) -> Work:
-    """`training` or `generation`; see their functions for the settings."""
-    work, about = {"training": _training, "generation": _generation}[kind](**settings)
+    """`training`, `generation` or `evaluation`; see their functions for the settings."""
+    kinds = {"training": _training, "generation": _generation, "evaluation": _evaluation}
+    work, about = kinds[kind](**settings)
     device = jax.local_devices()[0]
     about |= {"device": device.device_kind, "jax": jax.__version__}
     return Work(work, about, lambda: _peak_mib(device))
@@ -80,6 +81,33 @@ def _generation(width, clips, context, predicted, samples, feedback):
 
     def run():
         np.asarray(program(params, next(keys), jnp.asarray(video[:, :context]), action, position))
+
+    return run, {}
+
+
+def _evaluation(width, clips, batch, context, predicted, feedback):
+    config = make_config(width, feedback, batch, context, predicted)
+    video, action, position = random_batch(clips, context + predicted)
+    params = train_state.create(config, 4, 3).params
+    model, z_dim = CVAE(config.model), config.model.z_dim
+
+    @jax.jit
+    def program(params, key, video, action, position):
+        conditions = rollout.align_conditions(action, position, config.model.condition)
+        noise = jax.random.normal(key, (batch, 1, predicted, z_dim))
+        video = to_unit_range(video)
+        made = rollout.generate(model, params, video[:, :context], conditions, noise)
+        return metrics.psnr(made[:, 0], video[:, context:])
+
+    keys = iter(jax.random.split(jax.random.key(0), 10_000))
+
+    def run():
+        parts = [slice(start, start + batch) for start in range(0, clips, batch)]
+        found = [
+            program(params, next(keys), jnp.asarray(video[part]), action[part], position[part])
+            for part in parts
+        ]
+        np.concatenate(found)
 
     return run, {}
 

@@ -115,6 +115,8 @@ def plan(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[
             if samples == 1 or width == min(arguments.widths):  # wide ones take many minutes
                 work = generation(width, samples)
                 plans.append(("comparisons", work, generation_sides(ways)))
+    width = min(arguments.widths)
+    plans.append(("comparisons", evaluation(width), generation_sides(ways)))
     if arguments.growth:
         width = arguments.growth_width
         for clips in (4, 12, 48):
@@ -136,6 +138,12 @@ def generation(width: int, samples: int) -> dict[str, Any]:
     """The work of predicting one clip, 2 -> 28."""
     size = {"width": width, "clips": 1, "context": CONTEXT, "predicted": 28}
     return {"kind": "generation", **size, "samples": samples}
+
+
+def evaluation(width: int) -> dict[str, Any]:
+    """The work of predicting 256 clips, 2 -> 10, one sample each, and their PSNR."""
+    size = {"width": width, "clips": 256, "batch": 16, "context": CONTEXT, "predicted": 10}
+    return {"kind": "evaluation", **size}
 
 
 def training_sides(free_running: bool, ways: tuple[bool, ...] = (False,)) -> dict[str, Side]:
@@ -202,7 +210,8 @@ def repeats(work: dict[str, Any], seconds: float) -> int:
         one = flops.svg_step(width, CONTEXT + predicted, CONTEXT, free=False, targets_apart=False)
         one *= work["clips"]
     else:
-        one = 2 * work["samples"] * predicted * (flops.encoder(width) + flops.decoder(width))
+        many = work["clips"] * work.get("samples", 1)
+        one = 2 * many * predicted * (flops.encoder(width) + flops.decoder(width))
     return max(1, min(20, round(seconds * 60e9 / one)))
 
 

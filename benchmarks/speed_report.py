@@ -71,6 +71,9 @@ def plot(path: Path, growth: list[dict[str, Any]]) -> None:
 def _title(one: dict[str, Any]) -> str:
     if one["kind"] == "generation":
         return f"Width {one['width']}: generating 2 -> {one['predicted']}, {one['samples']} samples"
+    if one["kind"] == "evaluation":
+        work = f"{one['context']} -> {one['predicted']}, one sample, with PSNR"
+        return f"Width {one['width']}: evaluating {one['clips']} clips, {work}"
     way = "free running" if one["free_running"] else "teacher-forced"
     return (
         f"Width {one['width']}: {way} training step, {one['clips']} clips of "

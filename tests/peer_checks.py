@@ -1,12 +1,17 @@
 """Measures the PyTorch peer and prints JSON; run by test_peer.py with a Python that has PyTorch."""
 
 import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.peer import rollout, train
+from benchmarks import clips
+from benchmarks.peer import learn, rollout, train
 from benchmarks.peer.model import SVG
 
 
@@ -132,6 +137,46 @@ def _what_changes(targets_apart):
     }
 
 
+def _learned():
+    """What the peer's side of benchmarks/quality.py leaves, and where its windows come from."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for split, count in (("train", 5), ("test", 3)):
+            for kind, array in zip(clips.NAMES, clips.random_batch(count, 8), strict=True):
+                np.save(clips.path(folder, split, kind), array)
+        asked = {"name": "a", "split": "test", "num_clips": 3, "num_samples": 2, "predicted": 4}
+        command = [sys.executable, "-m", "benchmarks.peer.learn", f"--data={name}", f"--out={name}"]
+        command += ["--seconds=1", "--width=4", "--batch_size=2", "--predicted=3"]
+        subprocess.run([*command, f"--predictions={json.dumps([asked])}"], check=True)
+        predicted = np.load(folder / "predictions_a.npy")
+        arrays = clips.load(folder, "train")
+        batch = next(learn._batches(folder, 5, 6, seed=0))
+        learned = json.loads((folder / "learned.json").read_text())
+    places = [_place(window, arrays) for window in zip(*batch, strict=True)]
+    return {
+        "learned": learned,
+        "shape": predicted.shape,
+        "type": predicted.dtype.name,
+        "clips": sorted(clip for clip, _ in places),
+        "starts": sorted({start for _, start in places}),
+    }
+
+
+def _place(window, arrays):
+    """Clip and first frame of a window, the same in all arrays."""
+    length = len(window[0])
+    (place,) = [
+        (clip, start)
+        for clip in range(len(arrays[0]))
+        for start in range(arrays[0].shape[1] - length + 1)
+        if all(
+            np.array_equal(part, whole[clip, start : start + length])
+            for part, whole in zip(window, arrays, strict=True)
+        )
+    ]
+    return place
+
+
 def main():
     """Everything, as one line."""
     torch.set_num_threads(1)
@@ -145,6 +190,7 @@ def main():
             for apart, free in ways
         },
         "generated": _generated(),
+        "learned": _learned(),
         "conditions": _conditions(),
         "changes": [_what_changes(apart) for apart in (False, True)],
     }

@@ -176,3 +176,12 @@ def test_peer_generates_frames_of_every_sample(measured):
     assert generated["shape"] == [2, 3, 4, 64, 64, 3]
     assert 0 <= generated["range"][0] < generated["range"][1] <= 1
     assert generated["samples_differ"]
+
+
+def test_peer_learns_from_windows_of_all_clips_and_predicts_the_test_clips(measured):
+    found = measured["learned"]
+    assert found["learned"]["steps"] >= 1
+    assert found["learned"]["minutes"] >= 1 / 60
+    assert (found["shape"], found["type"]) == ([3, 2, 4, 64, 64, 3], "uint8")
+    assert found["clips"] == [0, 1, 2, 3, 4]
+    assert len(found["starts"]) > 1

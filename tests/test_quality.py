@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks import quality, quality_page
+from benchmarks import overfit, quality, quality_page
+from cvae_jax.config import DataConfig
+from cvae_jax.data import preparation, sources
 
 
 def _random_video(*shape):
@@ -87,3 +89,20 @@ def test_page_is_written_between_its_markers(tmp_path):
     assert "old" not in text
     assert "intervals apart" in text
     assert (tmp_path / quality_page.PLOT).stat().st_size > 10_000
+
+
+def test_the_clip_to_overfit_is_every_split(tmp_path):
+    frames = _random_video(12)
+    action = np.random.default_rng(1).normal(size=(12, 4)).astype(np.float32)
+    overfit.write_folder(tmp_path / "videos", frames, action)
+    data = DataConfig(
+        source="folder", path=str(tmp_path / "videos"), dir=str(tmp_path / "data"), clip_length=12
+    )
+    preparation.prepare(data)
+    for split, count in (("train", 1), ("validation", 1), ("test", 2)):
+        source = sources.open_split(data, split)
+        assert len(source) == count
+        for number in range(count):
+            clip = source.read(number)
+            np.testing.assert_array_equal(clip.video, frames)
+            np.testing.assert_allclose(clip.action, action, rtol=1e-6)

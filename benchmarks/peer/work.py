@@ -1,5 +1,6 @@
 """SVG-FP's side of benchmarks/speed.py: `python -m benchmarks.peer.work`, told by its parent."""
 
+import numpy as np
 import torch
 
 from benchmarks.clips import random_batch
@@ -8,10 +9,11 @@ from benchmarks.worker import Work, serve
 
 
 def make_work(*, kind: str, width: int, compiled: bool, **settings) -> Work:
-    """`training` or `generation`; see their functions for the settings."""
+    """`training`, `generation` or `evaluation`; see their functions for the settings."""
     torch.manual_seed(0)
     model = train.make_model(width=width, compiled=compiled)
-    run = {"training": _training, "generation": _generation}[kind](model, **settings)
+    kinds = {"training": _training, "generation": _generation, "evaluation": _evaluation}
+    run = kinds[kind](model, **settings)
     device = next(model.parameters()).device
     on_gpu = device.type == "cuda"
     about = {
@@ -33,6 +35,20 @@ def _training(model, clips, context, predicted, free_running, targets_apart):
 def _generation(model, clips, context, predicted, samples):
     video, action, position = random_batch(clips, context + predicted)
     return lambda: rollout.generate(model, video[:, :context], action, position, samples)
+
+
+def _evaluation(model, clips, batch, context, predicted):
+    video, action, position = random_batch(clips, context + predicted)
+    parts = [slice(start, start + batch) for start in range(0, clips, batch)]
+
+    def run():
+        for part in parts:
+            made = rollout.generate(model, video[part, :context], action[part], position[part])
+            truth = video[part, context:].astype(np.float32) / 255.0
+            error = np.square(made[:, 0] - truth).mean(axis=(-3, -2, -1))
+            _ = -10.0 * np.log10(np.maximum(error, 1e-10))
+
+    return run
 
 
 if __name__ == "__main__":
