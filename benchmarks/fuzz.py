@@ -235,8 +235,6 @@ def main() -> None:
     parser.add_argument("--builds", type=int, default=100)
     parser.add_argument("--starts", type=int, default=5)
     options = parser.parse_args()
-    if hasattr(os, "nice"):
-        os.nice(19)
     with tempfile.TemporaryDirectory() as folder:
         fuzz = Fuzz(Path(folder), options.builds)
         run = settings(
