@@ -31,6 +31,7 @@ from benchmarks.timing import machine
 from cvae_jax import cli, train_state
 from cvae_jax import config as config_lib
 from cvae_jax.config import Config
+from cvae_jax.logs import Progress
 from cvae_jax.train_step import TrainStep
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -237,13 +238,18 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         fuzz = Fuzz(Path(folder), options.builds)
-        run = settings(
-            max_examples=options.cases,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        )(given(CASES)(fuzz.__call__))
-        run()
+        with Progress(options.cases, description="fuzz", frames_per_step=1) as bar:
+
+            def one(case: dict) -> None:
+                fuzz(case)
+                bar.advance()
+
+            settings(
+                max_examples=options.cases,
+                database=None,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            )(given(CASES)(one))()
         starts = _starts(fuzz.accepted, options.starts, Path(folder))
     ends = ("accepted", "refused", "unclear refusals", "tracebacks")
     result = {

@@ -77,6 +77,7 @@ def run(asked: argparse.Namespace, num_frames: int) -> str:
         ],
         [
             *("--mode=evaluate", f"--workdir={workdir}", "--checkpoint=latest"),
+            "--config.eval.num_clips=2",
             f"--config.eval.num_predicted_frames={predicted}",
         ],
     )
