@@ -8,7 +8,9 @@ latents from the prior, as any run is. No test: the model has seen these frames.
 """
 
 import argparse
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +36,10 @@ def main() -> int:
     try:
         with np.load(asked.clip, allow_pickle=False) as stored:
             frames, action = stored[asked.camera], stored["action"]
+        shutil.rmtree(asked.folder, ignore_errors=True)  # perhaps of another clip
         write_folder(asked.folder / "videos", frames, action)
         print(run(asked, len(frames)))
-    except (UserError, OSError, ValueError, KeyError) as error:
+    except (UserError, OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         print(f"error: {asked.clip}: {error}", file=sys.stderr)
         return 2
     return 0

@@ -5,17 +5,18 @@
     python -m benchmarks.quality --source=lab                # prepared from the lab's folder
     python -m benchmarks.quality --table                     # of the results at hand
 
-Ours is configs/demo.py at the peer's width. It trains first, on the whole machine, and its minutes
-are those of `--mode=train` from the command to its end, compilation and validation included; the
-peer then gets as many for its steps alone. Both learn from the same clips, both predict the first
-test clips from two frames with latents from the prior, and the same code scores both. Results go to
-benchmarks/results/quality.json after each seed, tables and plot to docs/quality.md; a run that was
-stopped goes on where it was.
+Ours is configs/demo.py at the peer's width. It trains first, on all cores, and its minutes are
+those of `--mode=train` from the command to its end, compilation and validation included; the peer
+then gets as many for its steps alone. Both learn from the same clips, both predict the first test
+clips from two frames with latents from the prior, and the same metrics score both, on 8 bits for
+the peer's frames. Results go to benchmarks/results/quality.json after each seed, tables and plot
+to docs/quality.md. Stopped, it goes on with the runs that are not done.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from tensorboardX.proto.event_pb2 import Event
 
 from benchmarks import clips, quality_page, study_runs, timing
 from benchmarks.speed import launcher_environment
@@ -31,11 +33,11 @@ from benchmarks.worker import ROOT
 from configs import demo
 from cvae_jax import metrics, summary, validation
 from cvae_jax.config import Config
-from cvae_jax.data import pipeline
+from cvae_jax.data import pipeline, tfrecords
 from cvae_jax.data.sources import SOURCES, open_split
 from cvae_jax.errors import UserError
 from cvae_jax.files import lock, read_json, write_json
-from cvae_jax.logs import Progress, read_metrics
+from cvae_jax.logs import Progress
 from cvae_jax.types import to_unit_range
 
 RESULTS = Path(__file__).parent / "results" / "quality.json"
@@ -43,9 +45,9 @@ CONTEXT = 2
 VALIDATIONS = 10
 """Of each of our runs: where it is read off how soon the peer's end is reached."""
 VALIDATION_CLIPS = 32
+VALIDATION_KEY = "validation/psnr_mean"
 SHORT, LONG = 10, 28
 """Predicted frames."""
-Scores = dict[str, Any]
 
 
 def main() -> None:
@@ -56,9 +58,12 @@ def main() -> None:
             with lock(arguments.folder, "choose another --folder"):
                 measure(arguments)
         quality_page.write(ROOT / "docs", read_json(RESULTS))
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with the runs that are left", file=sys.stderr)
+        sys.exit(130)
     print(quality_page.tables(read_json(RESULTS)))
 
 
@@ -78,6 +83,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--torch_python", default=str(ROOT / ".cache/bench-venv/bin/python"))
     parser.add_argument("--table", action="store_true", help="only the page, of the results so far")
     arguments = parser.parse_args()
+    least = {"steps": 100, "seeds": 1, "width": 4, "peer_batch": 1, "clips": 2}
+    for name, low in {**least, "best_of": 2, "best_of_clips": 2}.items():
+        if (value := getattr(arguments, name)) < low:
+            parser.error(f"--{name}={value}: must be at least {low}")
     if not arguments.table and not Path(arguments.torch_python).exists():
         parser.error(f"--torch_python={arguments.torch_python}: not there; `make bench-venv`")
     return arguments
@@ -86,11 +95,13 @@ def parse() -> argparse.Namespace:
 def measure(arguments: argparse.Namespace) -> None:
     """Prepares the data and does, seed by seed, the runs that are missing."""
     machine, folder = timing.machine(), arguments.folder
+    unused = ("folder", "torch_python", "data_dir", "table")
+    settings = {name: value for name, value in vars(arguments).items() if name not in unused}
+    check_settings(folder / "settings.json", settings)
     main_py(folder / "prepare", "--mode=prepare", *flags(arguments))
     config = make_config(arguments)
     write_clips(config, folder / "clips")
-    unused = ("folder", "torch_python", "data_dir", "table")
-    settings = {name: value for name, value in vars(arguments).items() if name not in unused}
+    check_counts(arguments)
     result: dict[str, Any] = {"machine": machine, "settings": settings, "runs": []}
     with Progress(2 * arguments.seeds, description="quality", frames_per_step=1) as bar:
         for seed in range(arguments.seeds):
@@ -99,12 +110,38 @@ def measure(arguments: argparse.Namespace) -> None:
                 workdir = folder / f"{side}-{seed}"
                 done = workdir / "figures.json"
                 if not done.exists():
+                    shutil.rmtree(workdir, ignore_errors=True)  # its minutes would not be whole
                     write_json(done, do(arguments, workdir, seed, minutes))
                 figures = read_json(done)
                 minutes = figures["minutes"]
                 result["runs"].append({"side": side, "seed": seed, **figures})
                 bar.advance()
             write_json(RESULTS, result | {"load_average_at_end": os.getloadavg()[0]})
+
+
+def check_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Raises UserError if the runs in the folder are of other settings; more seeds are fine."""
+    fixed = {name: value for name, value in settings.items() if name != "seeds"}
+    if not path.exists():
+        write_json(path, fixed)
+    stored = read_json(path)
+    different = [f"--{name}={value}" for name, value in stored.items() if fixed.get(name) != value]
+    if different:
+        raise UserError(
+            f"{path.parent}: holds runs with {' '.join(different)}; choose another --folder"
+        )
+
+
+def check_counts(arguments: argparse.Namespace) -> None:
+    """Raises UserError if a split has fewer clips or frames than are predicted."""
+    for asked in predictions(arguments).values():
+        video = clips.load(arguments.folder / "clips", asked["split"])[0]
+        count, length = video.shape[:2]
+        if count < asked["num_clips"] or length < CONTEXT + asked["predicted"]:
+            raise UserError(
+                f"--source={arguments.source}: {asked['split']} has {count} clips of {length} "
+                f"frames; {asked['num_clips']} of {CONTEXT + asked['predicted']} are asked for"
+            )
 
 
 def make_config(arguments: argparse.Namespace) -> Config:
@@ -154,8 +191,12 @@ def write_clips(config: Config, folder: Path) -> None:
     making.rename(folder)
 
 
-def do_ours(arguments: argparse.Namespace, workdir: Path, seed: int, _) -> dict[str, Any]:
-    """Trains and evaluates three times."""
+def do_ours(
+    arguments: argparse.Namespace, workdir: Path, seed: int, minutes: float | None
+) -> dict[str, Any]:
+    """Trains, however many minutes that takes, and evaluates three times."""
+    del minutes
+    start = time.time()
     seconds = main_py(
         workdir,
         *("--mode=train", f"--workdir={workdir}", *flags(arguments), f"--config.seed={seed}"),
@@ -176,18 +217,31 @@ def do_ours(arguments: argparse.Namespace, workdir: Path, seed: int, _) -> dict[
             found = read_json(workdir / "evaluation" / "latest.json")
             scores[name] = found["model"]
             copied[name] = found["copy_last_frame"]
-    curve = [
-        (line["step"] / arguments.steps * seconds / 60.0, line["validation/psnr_mean"])
-        for line in read_metrics(workdir)
-        if "validation/psnr_mean" in line
-    ]
     return {
         "minutes": seconds / 60.0,
         "steps": arguments.steps,
-        "validation_psnr": curve,
+        "validation_psnr": validation_curve(workdir, start),
         "scores": scores,
         "copy_last_frame": copied,
     }
+
+
+def validation_curve(workdir: Path, start: float) -> list[tuple[float, float]]:
+    """(minutes since `start`, validation PSNR) of a run, by its TensorBoard file.
+
+    Args:
+      workdir: of the run, trained in one go.
+      start: as `time.time` told it.
+    """
+    (path,) = workdir.glob("events.out.tfevents.*")
+    curve = []
+    with open(path, "rb") as file:
+        for place in tfrecords.places(file, 0, path.stat().st_size):
+            event = Event.FromString(tfrecords.read(file, place))
+            for value in event.summary.value:
+                if value.tag == VALIDATION_KEY:
+                    curve.append(((event.wall_time - start) / 60.0, value.simple_value))
+    return curve
 
 
 def do_peer(
@@ -204,7 +258,7 @@ def do_peer(
         f"--batch_size={arguments.peer_batch}",
         f"--predictions={json.dumps([{'name': name, **one} for name, one in asked.items()])}",
     ]
-    environment = os.environ | launcher_environment()
+    environment = os.environ | launcher_environment() | {"CUDA_VISIBLE_DEVICES": ""}
     log = workdir / "main.log"
     with open(log, "w") as sink:
         code = subprocess.run(command, cwd=ROOT, env=environment, stdout=sink, stderr=sink)
@@ -237,8 +291,8 @@ def predictions(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     }
 
 
-def score(predicted: np.ndarray, video: np.ndarray) -> Scores:
-    """As `evaluate` scores ours.
+def score(predicted: np.ndarray, video: np.ndarray) -> dict[str, Any]:
+    """The figures that `evaluate` has of ours.
 
     Args:
       predicted: uint8 (clip, sample, target, 64, 64, 3).
@@ -257,7 +311,7 @@ def score(predicted: np.ndarray, video: np.ndarray) -> Scores:
     found = [
         of_clip(samples, video[number, CONTEXT:stop]) for number, samples in enumerate(predicted)
     ]
-    scores: Scores = {}
+    scores: dict[str, Any] = {}
     for metric in ("psnr", "ssim"):
         of_all = np.stack([np.asarray(clip[metric]) for clip in found])
         scores |= summary.quality(metric, of_all)

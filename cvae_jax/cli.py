@@ -21,6 +21,7 @@ OF_PROCESSES = ("coordinator_address", "num_processes", "process_id", "initializ
 
 USAGE = """cvae_jax predicts what a robot's camera will see next.
 
+  python main.py --mode=sample   draws predictions of the model that comes with the project
   python main.py --mode=prepare  --config=configs/demo.py                      makes the data
   python main.py --mode=train    --config=configs/demo.py --workdir=runs/mine  trains, or goes on
   python main.py --mode=evaluate --workdir=runs/mine       PSNR and SSIM of the best checkpoint
@@ -71,10 +72,11 @@ def _parse(argv, flag_values):
     if not flag_values.is_parsed():
         raise _problems(problems)
     mode = flag_values.mode
-    if mode not in (None, "prepare") and not flag_values.workdir:
+    named = not flag_values["config"].using_default_value
+    shipped = mode in ("evaluate", "sample") and flag_values.workdir is None and not named
+    if mode not in (None, "prepare") and not flag_values.workdir and not shipped:
         needed = f"--mode={mode} needs it, as in --workdir=runs/mine"
         problems.append(f"--workdir: is missing; {needed}")
-    named = not flag_values["config"].using_default_value
     read = mode in ("prepare", "train") or (mode is None and named)
     if read and not any(line.startswith("--config=") for line in problems):
         try:
@@ -104,17 +106,21 @@ def _run(flag_values):
 
         preparation.prepare(_config_of_file(flag_values).data)
         return
-    workdir = Path(flag_values.workdir)
     if mode == "train":
         from cvae_jax import hosts, parallel, train
 
+        workdir = Path(flag_values.workdir)
         config = _config_of_file(flag_values)
         with hosts.joined(*(flag_values[name].value for name in OF_PROCESSES)) as processes:
             parallel.share_cores(config.train.batch_size, *processes)
             train.run(workdir, config)
         return
-    from cvae_jax import evaluate, sample
+    from cvae_jax import evaluate, pretrained, sample
 
+    workdir = Path(flag_values.workdir or pretrained.WORKDIR)
+    if not flag_values.workdir:
+        pretrained.unpack(workdir)
+        print(f"no --workdir: the model that comes with this project, in {workdir}")
     module = evaluate if mode == "evaluate" else sample
     module.run(workdir, _config_of_run(flag_values, workdir), flag_values.checkpoint)
 

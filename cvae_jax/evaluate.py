@@ -37,7 +37,7 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
         a folder that cannot be written.
     """
     run_info = run_folder.load(workdir)
-    source = run_folder.clips_for(run_info, open_split(config.data, config.eval.split), config)
+    source = run_folder.open_clips(run_info, config)
     config = _with_num_clips(config, len(source))
     state, step = restore(workdir, config, checkpoint)
     folder = workdir / "evaluation"
@@ -91,7 +91,7 @@ def _with_num_clips(config: Config, available: int) -> Config:
 def _mean_change(config: Config, source: ClipSource):
     """The mean change that the baseline of that name adds, and a line about it."""
     if not source.statistics.num_clips.get("train"):
-        return None, "left out, as these data have no training split"
+        return None, "left out, as no training split is prepared"
     training = open_split(config.data, "train")
     evaluation = config.eval
     change = baselines.mean_change(

@@ -90,7 +90,8 @@ def apply(evaluation: dict[str, Any], given: Collection[str]) -> None:
     Those are the user's own words; where they say otherwise than the protocol, `contradictions`
     tells. An unknown protocol changes nothing here, since validation names it.
     """
-    protocol = PROTOCOLS.get(evaluation.get("protocol", "default"), PROTOCOLS["default"])
+    name = evaluation.get("protocol", "default")
+    protocol = PROTOCOLS[name if isinstance(name, str) and name in PROTOCOLS else "default"]
     evaluation |= {k: v for k, v in protocol.settings().items() if k not in given}
 
 

@@ -10,7 +10,7 @@ from cvae_jax import config as config_lib
 from cvae_jax import validation
 from cvae_jax.config import Config
 from cvae_jax.data.clip_source import ClipSource
-from cvae_jax.data.sources import SOURCES
+from cvae_jax.data.sources import SOURCES, folder_of, open_simulated, open_split
 from cvae_jax.data.statistics import Statistics, from_json
 from cvae_jax.errors import UserError
 from cvae_jax.files import plain, read_json, write_json
@@ -24,6 +24,8 @@ _MAY_CHANGE = (
     *("data.dir", "data.path", "data.strict", "data.num_threads"),
 )
 _PARTS = ("config", "versions", "data")
+SHIPPED = "shipped"
+"""In the config.json of the model that comes with the project: the checksum of its parameters."""
 _READ_SECTIONS = ("data", "kl", "optimizer", "train", "eval", "sample")
 
 
@@ -54,6 +56,11 @@ def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, An
     steps = saved_steps(workdir)
     if path.exists() or steps:
         stored = load(workdir)
+        if SHIPPED in stored:
+            raise UserError(
+                f"--workdir={workdir}: holds the model that comes with the project, which is for "
+                "evaluate and sample; choose another --workdir"
+            )
         check_same(workdir, stored["config"], run["config"])
         _check_num_steps(workdir, stored["config"], config)
         _check_fingerprint(stored, statistics, config)
@@ -63,17 +70,26 @@ def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, An
     return run
 
 
-def clips_for(run: dict[str, Any], source: ClipSource, config: Config) -> ClipSource:
-    """`source`, normalised as the data that `run` was trained with.
+def open_clips(run: dict[str, Any], config: Config) -> ClipSource:
+    """The clips that `config` asks for, normalised as the data that `run` was trained with.
 
-    It may be of another data set if `config` names another than the run, or one that is not the
+    They may be of another data set if `config` names another than the run, or one that is not the
     same everywhere but the user's own. The protocol of what is measured holds both fingerprints.
+    For the model that comes with the project they are simulated where they are not prepared.
 
     Raises:
-      UserError: it is not what it should be, or other clips than the model can work on.
+      UserError: missing, not what they should be, or other clips than the model can work on.
     """
+    same = config.data.source == run["config"]["data"].get("source")
+    if same and run.get(SHIPPED) and not folder_of(config.data).exists():
+        print(
+            f"{config.data.source} is not prepared in {config.data.dir}: its {config.eval.split} "
+            "clips are simulated as they are read"
+        )
+        return open_simulated(config.data, config.eval.split, statistics_of(run))
+    source = open_split(config.data, config.eval.split)
     known = SOURCES[config.data.source].builder is not None  # one name, one content
-    if known and config.data.source == run["config"]["data"].get("source"):
+    if known and same:
         _check_fingerprint(run, source.statistics, config)
     own = statistics_of(run)
     for what, of in (

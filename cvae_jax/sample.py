@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cvae_jax import evaluate, metrics, passes, rollout, run_folder, sheet, video
 from cvae_jax.config import Config
 from cvae_jax.data import pipeline
 from cvae_jax.data.pipeline import Batch
-from cvae_jax.data.sources import open_split
 from cvae_jax.errors import UserError
 from cvae_jax.files import check_writable, read_json, write_json
 from cvae_jax.logs import Progress
@@ -35,7 +35,7 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
         written.
     """
     run_info = run_folder.load(workdir)
-    source = run_folder.clips_for(run_info, open_split(config.data, config.eval.split), config)
+    source = run_folder.open_clips(run_info, config)
     if max(config.sample.clip_ids) >= len(source):
         raise UserError(
             f"--config.sample.clips={config.sample.clips}: {config.eval.split} holds clips 0 to "
@@ -147,4 +147,4 @@ def _draw(folder, config, batch, predicted, step, about):
 def _psnr(samples, truth):
     """PSNR of each sample's predicted frames, as drawn."""
     target = np.broadcast_to(truth, samples.shape)
-    return metrics.psnr(to_unit_range(samples), to_unit_range(target))
+    return metrics.psnr(to_unit_range(jnp.asarray(samples)), to_unit_range(jnp.asarray(target)))

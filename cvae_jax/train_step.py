@@ -1,6 +1,7 @@
 """One step of training: rollout, loss, gradient, update, on each device's share of the batch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +85,7 @@ class TrainStep:
         data = self._config.data
         clips = self._config.train.batch_size // jax.process_count()
         time = data.num_context_frames + data.num_predicted_frames
-        array = jax.ShapeDtypeStruct
+        array: Any = jax.ShapeDtypeStruct  # in the place of arrays
         batch = Batch(
             array((clips, time, FRAME_SIZE, FRAME_SIZE, FRAME_CHANNELS), np.uint8),
             array((clips, time, action_dim), np.float32),

@@ -76,14 +76,15 @@ def _build(kind, values, path, problems):
     arguments = {}
     for name, field in fields.items():
         flag = f"{path}.{name}"
+        of_field: Any = field.type  # a class, as config.py does not postpone its annotations
         if name not in values:
             problems[flag] = f"--{flag}: is missing; start from cvae_jax.config.defaults()"
-        elif dataclasses.is_dataclass(field.type):
-            arguments[name] = _build(field.type, values[name], flag, problems)
+        elif dataclasses.is_dataclass(of_field):
+            arguments[name] = _build(of_field, values[name], flag, problems)
         elif _keeps_rule(field, values[name]):
-            arguments[name] = field.type(values[name])
+            arguments[name] = of_field(values[name])
         else:
-            kind_name = field.type.__name__
+            kind_name = of_field.__name__
             problems[flag] = f"--{flag}={values[name]!r}: must be {kind_name}{rule_text(field)}"
     return kind(**arguments)
 

@@ -206,6 +206,8 @@ def test_help_and_a_bare_call_teach_what_to_do():
         (["--workdir=x"], "--mode: is missing"),
         (["--mode=train", "--workdir=x"], "--config: is missing"),
         (["--mode=train", TINY], "--workdir: is missing"),
+        (["--mode=evaluate", TINY], "--workdir: is missing"),
+        (["--mode=sample", "--workdir="], "--workdir: is missing"),
         (["--mode=train", "--config=configs/none.py", "--workdir=x"], "configs/none.py"),
         (["--mode=train", TINY, "--workdir=x", "--config.model.wdith=3"], "width"),
         (["--mode=train", TINY, "--workdir=x", "--config.model.width=big"], "width"),

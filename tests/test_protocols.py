@@ -89,6 +89,15 @@ def test_unknown_protocol_is_told_with_the_choices(monkeypatch):
         _evaluation(monkeypatch, BAIR, "--config.eval.protocol=svgg")
 
 
+@pytest.mark.parametrize("value", [{}, ["svg"], 3])
+def test_a_protocol_that_is_no_name_is_told_in_a_line(value):
+    values = config_lib.to_dict(config_lib.Config())
+    values["eval"]["protocol"] = value
+    protocols.apply(values["eval"], set())
+    with pytest.raises(UserError, match=r"\n--config.eval.protocol=.*must be str"):
+        validation.from_config_dict(values)
+
+
 def test_one_clip_has_no_interval(monkeypatch):
     with pytest.raises(UserError, match=r"--config.eval.num_clips=1: must be 0 \(all\)"):
         _evaluation(monkeypatch, BAIR, "--config.eval.num_clips=1")

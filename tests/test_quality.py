@@ -1,11 +1,15 @@
-"""The comparison of quality: scores, tables and what the peer's side learns. No PyTorch."""
+"""The comparison of quality, but for the peer's side, which needs PyTorch (tests/test_peer.py)."""
+
+import sys
 
 import numpy as np
 import pytest
 
 from benchmarks import overfit, quality, quality_page
+from cvae_jax import files, tensorboard
 from cvae_jax.config import DataConfig
 from cvae_jax.data import preparation, sources
+from cvae_jax.errors import UserError
 
 
 def _random_video(*shape):
@@ -59,13 +63,12 @@ def _result(ours, peer):
     return {"machine": machine, "settings": settings, "runs": runs}
 
 
-def test_table_tells_the_difference_with_its_interval():
+def test_table_tells_both_sides_with_their_intervals():
     told = quality_page.tables(_result([26.0, 27.0, 28.0], [22.0, 23.5, 22.0]))
     first = next(line for line in told.splitlines() if "2 -> 10, one sample" in line)
-    # 4.303 is Student's t of 2 degrees of freedom; deviations of the differences 4, 3.5, 6.
-    half = 4.303 * np.std([4, 3.5, 6], ddof=1) / np.sqrt(3)
-    assert f"| 4.50 ± {half:.2f} |" in first
-    assert "| 27.00 ± 2.48 | 22.50 ± 2.15 |" in first
+    # 4.303 is Student's t of 2 degrees of freedom.
+    halves = [4.303 * np.std(side, ddof=1) / np.sqrt(3) for side in ([26, 27, 28], [22, 23.5, 22])]
+    assert f"| 27.00 ± {halves[0]:.2f} | 22.50 ± {halves[1]:.2f} | +4.50 |" in first
     assert "intervals overlap" in first
     assert "| 0 | 22.00 | 5.0 | 1.0 (20%) |" in told
     assert "| 1 | 23.50 | 5.0 | 1.0 (20%) |" in told
@@ -106,3 +109,48 @@ def test_the_clip_to_overfit_is_every_split(tmp_path):
             clip = source.read(number)
             np.testing.assert_array_equal(clip.video, frames)
             np.testing.assert_allclose(clip.action, action, rtol=1e-6)
+
+
+def test_runs_of_other_settings_are_refused_and_more_seeds_are_not(tmp_path):
+    path = tmp_path / "settings.json"
+    quality.check_settings(path, {"steps": 300, "source": "lab", "seeds": 1})
+    quality.check_settings(path, {"steps": 300, "source": "lab", "seeds": 3})
+    with pytest.raises(UserError, match="holds runs with --steps=300; choose another --folder"):
+        quality.check_settings(path, {"steps": 600, "source": "lab", "seeds": 1})
+
+
+def test_curve_has_the_minutes_since_the_command(tmp_path, monkeypatch):
+    now = iter([1000.0, 1000.0, 1090.0, 1090.0, 1240.0])
+    monkeypatch.setattr(tensorboard.time, "time", lambda: next(now))
+    monkeypatch.setattr(tensorboard, "_new_file", lambda _: tmp_path / "events.out.tfevents.1.a")
+    log = tensorboard.TensorBoard(tmp_path, 0)
+    log.write(30, {"validation/psnr_mean": 21.5, "train/mse": 0.1})
+    log.write(60, {"validation/psnr_mean": 23.5})
+    log.close()
+    assert quality.validation_curve(tmp_path, 940.0) == [(2.5, 21.5), (5.0, 23.5)]
+
+
+def test_a_stopped_run_is_done_anew_and_a_done_one_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["quality", f"--torch_python={sys.executable}", "--seeds=2"])
+    arguments = quality.parse()
+    arguments.folder, done = tmp_path / "runs", []
+
+    def run(_, workdir, seed, minutes):
+        assert not workdir.exists()
+        done.append((workdir.name, minutes))
+        return {"minutes": 5.0 + seed}
+
+    for name in ("main_py", "write_clips", "check_counts"):
+        monkeypatch.setattr(quality, name, lambda *_: 0.0)
+    monkeypatch.setattr(quality, "do_ours", run)
+    monkeypatch.setattr(quality, "do_peer", run)
+    monkeypatch.setattr(quality, "RESULTS", tmp_path / "quality.json")
+    quality.measure(arguments)
+    assert done == [("ours-0", None), ("peer-0", 5.0), ("ours-1", None), ("peer-1", 6.0)]
+    (arguments.folder / "peer-1" / "figures.json").unlink()
+    quality.measure(arguments)
+    assert done[4:] == [("peer-1", 6.0)]
+    runs = files.read_json(tmp_path / "quality.json")["runs"]
+    assert [(run["side"], run["seed"]) for run in runs] == [
+        (side, seed) for seed in (0, 1) for side in ("ours", "peer")
+    ]

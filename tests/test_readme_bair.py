@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cvae_jax import config, run_folder
-from cvae_jax.data import bair, pipeline, sources
+from cvae_jax.data import bair, pipeline
 from tests.command_line import ROOT, shown
 from tests.data import bair_files
 
@@ -121,7 +121,7 @@ def test_other_data_are_normalised_as_the_run_was_trained(results, user):
     own = run_folder.statistics_of(run)
     data = config.DataConfig(source="bair_test_256", dir=str(user / "data"), camera="image_aux1")
     asked = config.Config(data=data)
-    source = run_folder.clips_for(run, sources.open_split(data, "test"), asked)
+    source = run_folder.open_clips(run, asked)
     batch = pipeline.read_clips(source, [1], num_frames=30)
     clip = source.read(1)
     np.testing.assert_array_equal(batch.action[0], (clip.action - own.action_mean) / own.action_std)

@@ -11,7 +11,9 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from cvae_jax.data import simulator
+from cvae_jax.data.readers import RawClip
 from cvae_jax.data.simulator import workers
+from cvae_jax.data.tfds_format import serialise
 
 IMAGE_SHAPE = (64, 64, 3)
 _SEEDS_PER_SPLIT = 1_000_000
@@ -37,6 +39,20 @@ def split_seeds(num_clips: dict[str, int]) -> dict[str, range]:
         first = index * _SEEDS_PER_SPLIT
         seeds[split] = range(first, first + num_clips[split])
     return seeds
+
+
+class SimulatedRecords:
+    """Serialised clips as a prepared data set holds them, each simulated when it is read."""
+
+    def __init__(self, seeds: range):
+        self._seeds = seeds
+
+    def __len__(self) -> int:
+        return len(self._seeds)
+
+    def __getitem__(self, index: int) -> bytes:
+        clip = simulator.clip(self._seeds[index])
+        return serialise(RawClip({"image_main": clip.video}, clip.action, clip.position))
 
 
 class SimulatedPush(tfds.core.GeneratorBasedBuilder):

@@ -16,6 +16,7 @@ from google.protobuf import json_format
 
 from cvae_jax.data import messages, statistics
 from cvae_jax.data.readers import DataSettings
+from cvae_jax.data.statistics import Statistics
 from cvae_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -116,6 +117,30 @@ def open_split(config: DataSettings, split: str) -> ClipSource:
     except (ValueError, KeyError) as error:
         raise messages.damaged(config.source, error, folder) from error
     return ClipSource(records, split=split, camera=config.camera, statistics=found, folder=folder)
+
+
+def open_simulated(config: DataSettings, split: str, statistics: Statistics) -> ClipSource:
+    """A split of simulated clips without a prepared data set: each is made when it is read.
+
+    Args:
+        config: of a data set of the simulator.
+        split: one of its splits.
+        statistics: of the same data set, prepared elsewhere.
+    """
+    from cvae_jax.data import simulated_push
+    from cvae_jax.data.clip_source import ClipSource
+
+    name = SOURCES[config.source].builder_config
+    (chosen,) = [c for c in simulated_push.SimulatedPush.BUILDER_CONFIGS if c.name == name]
+    seeds = simulated_push.split_seeds(chosen.num_clips)[split]
+    alone = dataclasses.replace(statistics, num_clips={})  # none of them is prepared
+    return ClipSource(
+        simulated_push.SimulatedRecords(seeds),
+        split=split,
+        camera=config.camera,
+        statistics=alone,
+        folder=folder_of(config),
+    )
 
 
 def folder_of(config: DataSettings) -> pathlib.Path:

@@ -126,12 +126,12 @@ class Push(nn.Module):
         dense = lambda size, name: nn.Dense(  # noqa: E731
             size, kernel_init=KERNEL_INIT, dtype=self.dtype, name=name
         )
-        known = [
+        parts = [
             activation(dense(64, "pose")(arm.pose)),
             with_waves(arm.motion.step, _STEP_FREQUENCIES),
             with_waves(arm.motion.path, _PATH_FREQUENCIES),
         ]
-        known = activation(dense(64, "known")(jnp.concatenate(known, axis=-1)))
+        known = activation(dense(64, "known")(jnp.concatenate(parts, axis=-1)))
         painted = dense(before.size // len(before) * _PAINTED, "painted")(known)
         x = jnp.concatenate([seen, before, painted.reshape(*before.shape[:-1], -1)], axis=-1)
         for name in ("contact1", "contact2"):
