@@ -98,7 +98,7 @@ def measure(arguments: argparse.Namespace) -> None:
     unused = ("folder", "torch_python", "data_dir", "table")
     settings = {name: value for name, value in vars(arguments).items() if name not in unused}
     check_settings(folder / "settings.json", settings)
-    main_py(folder / "prepare", "--mode=prepare", *flags(arguments))
+    timed(folder / "prepare", "--mode=prepare", *flags(arguments))
     config = make_config(arguments)
     write_clips(config, folder / "clips")
     check_counts(arguments)
@@ -168,7 +168,7 @@ def camera(arguments: argparse.Namespace) -> str:
     return SOURCES[arguments.source].cameras[0]
 
 
-def main_py(place: Path, *words: str) -> float:
+def timed(place: Path, *words: str) -> float:
     """Seconds that main.py took; nothing is compiled before it, and all cores are its."""
     start = time.monotonic()
     study_runs.main_py(list(words), place / "main.log", {"JAX_PLATFORMS": "cpu"})
@@ -197,7 +197,7 @@ def do_ours(
     """Trains, however many minutes that takes, and evaluates three times."""
     del minutes
     start = time.time()
-    seconds = main_py(
+    seconds = timed(
         workdir,
         *("--mode=train", f"--workdir={workdir}", *flags(arguments), f"--config.seed={seed}"),
         f"--config.train.num_steps={arguments.steps}",
@@ -207,7 +207,7 @@ def do_ours(
     scores, copied = {}, {}
     for name, asked in predictions(arguments).items():
         if asked["split"] == "test":
-            main_py(
+            timed(
                 workdir,
                 *("--mode=evaluate", f"--workdir={workdir}", "--checkpoint=latest"),
                 f"--config.eval.num_clips={asked['num_clips']}",

@@ -140,7 +140,7 @@ def test_a_stopped_run_is_done_anew_and_a_done_one_is_not(tmp_path, monkeypatch)
         done.append((workdir.name, minutes))
         return {"minutes": 5.0 + seed}
 
-    for name in ("main_py", "write_clips", "check_counts"):
+    for name in ("timed", "write_clips", "check_counts"):
         monkeypatch.setattr(quality, name, lambda *_: 0.0)
     monkeypatch.setattr(quality, "do_ours", run)
     monkeypatch.setattr(quality, "do_peer", run)
