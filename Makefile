@@ -27,7 +27,7 @@ report: $(VENV)/installed
 	$(RUN) --mode=report --workdir=runs/demo
 
 test: lint
-	$(BIN)/python -m pytest -q -n 3 tests  # one more than cores: some tests wait for a network
+	$(BIN)/python -m pytest -q -n 2 tests
 
 bench: $(VENV)/installed-tests bench-venv
 	$(BIN)/python -m pytest -q tests/test_peer.py
