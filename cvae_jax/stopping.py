@@ -37,9 +37,9 @@ def _listen(reader: int, asked: threading.Event) -> None:
     with open(reader, "rb", buffering=0) as numbers:
         while number := numbers.read(1):
             if not asked.is_set():
-                asked.set()
                 text = "finishing this step, then saving; Ctrl-C (again) stops at once"
                 print(f"\n{text}", file=sys.stderr, flush=True)
+                asked.set()  # after the words, which the end of the process would cut off
             elif number[0] == signal.SIGINT:
                 text = "stopped at once; the same command goes on from the last checkpoint"
                 print(f"\n{text}", file=sys.stderr, flush=True)
