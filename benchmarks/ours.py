@@ -68,16 +68,8 @@ def _training(width, clips, context, predicted, free_running, feedback):
 def _generation(width, clips, context, predicted, samples, feedback):
     config = make_config(width, feedback, clips, context, predicted)
     video, action, position = random_batch(clips, context + predicted)
-    params = train_state.create(config, 4, 3).params
-    model, z_dim = CVAE(config.model), config.model.z_dim
-
-    @jax.jit
-    def program(params, key, video, action, position):
-        conditions = rollout.align_conditions(action, position, config.model.condition)
-        noise = jax.random.normal(key, (clips, samples, predicted, z_dim))
-        return rollout.generate(model, params, to_unit_range(video), conditions, noise)
-
-    keys = iter(jax.random.split(jax.random.key(0), 10_000))
+    params, generate = _generator(config, samples)
+    program, keys = jax.jit(generate), _keys()
 
     def run():
         np.asarray(program(params, next(keys), jnp.asarray(video[:, :context]), action, position))
@@ -87,29 +79,39 @@ def _generation(width, clips, context, predicted, samples, feedback):
 
 def _evaluation(width, clips, batch, context, predicted, feedback):
     config = make_config(width, feedback, batch, context, predicted)
-    video, action, position = random_batch(clips, context + predicted)
-    params = train_state.create(config, 4, 3).params
-    model, z_dim = CVAE(config.model), config.model.z_dim
+    arrays = random_batch(clips, context + predicted)
+    params, generate = _generator(config, samples=1)
 
     @jax.jit
     def program(params, key, video, action, position):
-        conditions = rollout.align_conditions(action, position, config.model.condition)
-        noise = jax.random.normal(key, (batch, 1, predicted, z_dim))
-        video = to_unit_range(video)
-        made = rollout.generate(model, params, video[:, :context], conditions, noise)
-        return metrics.psnr(made[:, 0], video[:, context:])
+        made = generate(params, key, video[:, :context], action, position)
+        return metrics.psnr(made[:, 0], to_unit_range(video[:, context:]))
 
-    keys = iter(jax.random.split(jax.random.key(0), 10_000))
+    keys = _keys()
 
     def run():
         parts = [slice(start, start + batch) for start in range(0, clips, batch)]
-        found = [
-            program(params, next(keys), jnp.asarray(video[part]), action[part], position[part])
-            for part in parts
-        ]
-        np.concatenate(found)
+        batches = ([jnp.asarray(array[part]) for array in arrays] for part in parts)
+        np.concatenate([program(params, next(keys), *one) for one in batches])
 
     return run, {}
+
+
+def _generator(config, samples):
+    """Parameters, and what predicts with them from context frames, uint8, to trace."""
+    params = train_state.create(config, 4, 3).params
+    model, predicted = CVAE(config.model), config.data.num_predicted_frames
+
+    def generate(params, key, frames, action, position):
+        conditions = rollout.align_conditions(action, position, config.model.condition)
+        noise = jax.random.normal(key, (len(frames), samples, predicted, config.model.z_dim))
+        return rollout.generate(model, params, to_unit_range(frames), conditions, noise)
+
+    return params, generate
+
+
+def _keys():
+    return iter(jax.random.split(jax.random.key(0), 10_000))
 
 
 def _peak_mib(device) -> float | None:

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.pages import write_part
 from benchmarks.study_page import Interval, t_interval
-from cvae_jax.files import write_atomically
 from cvae_jax.report.drawing import SERIES
 
-START, END = "<!-- made by benchmarks.quality: -->", "<!-- end -->"
+START = "<!-- made by benchmarks.quality: -->"
 PLOT = "quality.png"
 SIDES = {"ours": "ours", "peer": "SVG-FP"}
 
@@ -18,11 +18,8 @@ SIDES = {"ours": "ours", "peer": "SVG-FP"}
 def write(docs: Path, result: dict[str, Any]) -> None:
     """Puts tables and plot into docs/quality.md."""
     plot(docs / PLOT, result)
-    page = docs / "quality.md"
-    text = page.read_text()
-    before, after = text.partition(START)[0], text.partition(END)[2]
     picture = f"![PSNR by frame and over the minutes]({PLOT})"
-    write_atomically(page, f"{before}{START}\n\n{tables(result)}\n\n{picture}\n\n{END}{after}")
+    write_part(docs / "quality.md", START, f"{tables(result)}\n\n{picture}")
 
 
 def tables(result: dict[str, Any]) -> str:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from cvae_jax.files import write_atomically
+from benchmarks.pages import write_part
 
-START, END = "<!-- made by benchmarks.speed: -->", "<!-- end -->"
+START = "<!-- made by benchmarks.speed: -->"
 _HEAD = (
     "| | seconds | processor seconds | peak MiB | first call, seconds | ours is faster by |\n"
     "|---|---|---|---|---|---|"
@@ -35,9 +35,7 @@ def tables(result: dict[str, Any]) -> str:
 
 def write_tables(path: Path, result: dict[str, Any]) -> None:
     """Puts the tables between the two markers of a document."""
-    text = path.read_text()
-    before, after = text.partition(START)[0], text.partition(END)[2]
-    write_atomically(path, f"{before}{START}\n\n{tables(result)}\n\n{END}{after}")
+    write_part(path, START, tables(result))
 
 
 def plot(path: Path, growth: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import overfit, quality, quality_page
+from benchmarks import overfit, pages, quality, quality_page
 from cvae_jax import files, tensorboard
 from cvae_jax.config import DataConfig
 from cvae_jax.data import preparation, sources
@@ -84,7 +84,7 @@ def test_intervals_are_apart_or_overlap(peer, said):
 
 def test_page_is_written_between_its_markers(tmp_path):
     page = tmp_path / "quality.md"
-    page.write_text(f"before\n{quality_page.START}\nold\n{quality_page.END}\nafter\n")
+    page.write_text(f"before\n{quality_page.START}\nold\n{pages.END}\nafter\n")
     quality_page.write(tmp_path, _result([27.0, 27.1], [20.0, 20.1]))
     text = page.read_text()
     assert text.startswith("before\n")
