@@ -4,15 +4,32 @@ import contextlib
 import errno
 import fcntl
 import json
+import lzma
 import math
 import os
+import struct
 import sys
+import tokenize
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cvae_jax.errors import UserError
+
+_DAMAGED_ARCHIVE = (
+    *(ValueError, KeyError, EOFError, RuntimeError, MemoryError, SyntaxError, OverflowError),
+    *(TypeError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError),
+    tokenize.TokenError,
+)
+"""What NumPy may raise as it reads one."""
+_MAX_ARRAY_BYTES = 2**28
+"""Far beyond any array of ours; an archive of a few kilobytes may unpack to more than there is
+memory."""
 
 
 @contextlib.contextmanager
@@ -127,3 +144,22 @@ def read_json(path: Path, remedy: str = "run the command that makes it") -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); {remedy}") from error
     except ValueError as error:  # not JSON, or not UTF-8
         raise UserError(f"{path}: damaged, not JSON ({error}); delete it and {remedy}") from error
+
+
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz archive by name, of `names` those that it has; never unpickles.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, in one line of at most 100 characters.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            wanted = [name for name in archive.files if names is None or name in names]
+            for entry in archive.zip.infolist():
+                read = entry.filename.removesuffix(".npy") in wanted
+                if read and entry.file_size > _MAX_ARRAY_BYTES:
+                    raise ValueError(f"{entry.filename} unpacks to {entry.file_size} bytes")
+            return {name: archive[name] for name in wanted}
+    except _DAMAGED_ARCHIVE as error:
+        raise ValueError(" ".join(str(error).split())[:100]) from error

@@ -3,14 +3,13 @@
 import hashlib
 import json
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from cvae_jax.files import atomic_path, plain
+from cvae_jax.files import atomic_path, plain, read_arrays
 
 Figures = dict[str, np.ndarray]
 """By name, with a leading axis of clips."""
@@ -32,9 +31,8 @@ class Kept:
         first = 0
         while (path := self._path(first)).exists():
             try:
-                with np.load(path, allow_pickle=False) as file:
-                    batch = dict(file)
-            except (OSError, ValueError, zipfile.BadZipFile):
+                batch = read_arrays(path)
+            except (OSError, ValueError):
                 break  # measured again, and replaced
             batches.append(batch)
             first += num_clips(batch)

@@ -20,7 +20,7 @@ import numpy as np
 
 from cvae_jax.config import EvalConfig
 from cvae_jax.errors import UserError
-from cvae_jax.files import atomic_path
+from cvae_jax.files import atomic_path, read_arrays
 
 SOURCES = {
     "lpips": (
@@ -88,8 +88,7 @@ def load(evaluation: EvalConfig, metric: str) -> Weights | None:
     if not path:
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        return read_arrays(Path(path))
     except (OSError, ValueError) as error:
         raise UserError(
             f"--config.eval.{metric}_weights={path}: cannot be read ({error}); make it as "

@@ -87,7 +87,15 @@ def test_what_is_no_archive_is_named(tmp_path, content):
         metric_weights.convert("fvd", path, tmp_path / "fvd.npz")
 
 
-@pytest.mark.parametrize("content", [None, b"no arrays", pickle.dumps(TREE)])
+def _archive_of_arrays():
+    file = io.BytesIO()
+    np.savez(file, kernel=np.zeros(1000))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"no arrays", pickle.dumps(TREE), _archive_of_arrays()[:-200]]
+)
 def test_what_is_no_file_of_arrays_is_a_user_s_mistake(tmp_path, content):
     path = tmp_path / "own.npz"
     if content is not None:

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import lzma
 import math
 import pathlib
-import struct
-import tokenize
-import zipfile
-import zlib
 
 import numpy as np
 from jaxtyping import Float32
 
 from cvae_jax.data import folders
 from cvae_jax.data.readers import BadClip
+from cvae_jax.files import read_arrays
 
 Table = Float32[np.ndarray, "rows columns"]
-
-_NPZ_ERRORS = (
-    *(OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, SyntaxError),
-    *(OverflowError, TypeError, zipfile.BadZipFile, zlib.error, struct.error),
-    *(lzma.LZMAError, tokenize.TokenError),
-)
-"""What reading a damaged archive may raise."""
-_MAX_ARRAY_BYTES = 2**28
-"""Far beyond any table; an archive of a few kilobytes may unpack to more than the memory holds."""
 
 
 def read_csv(path: pathlib.Path) -> Table:
@@ -63,15 +50,9 @@ def read_npz(path: pathlib.Path, names: tuple[str, ...]) -> dict[str, Table]:
         BadClip: it is damaged, or an array is none of numbers.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for entry in archive.zip.infolist():
-                named = entry.filename.removesuffix(".npy") in names
-                if named and entry.file_size > _MAX_ARRAY_BYTES:
-                    raise ValueError(f"{entry.filename} unpacks to {entry.file_size} bytes")
-            arrays = {name: np.asarray(archive[name]) for name in names if name in archive}
-    except _NPZ_ERRORS as error:
-        reason = " ".join(str(error).split())[:100]
-        raise BadClip(f"{path.name} is not a whole .npz of numbers ({reason})") from error
+        arrays = read_arrays(path, names)
+    except (OSError, ValueError) as error:
+        raise BadClip(f"{path.name} is not a whole .npz of numbers ({error})") from error
     for name, array in arrays.items():
         where = f"{path.name}, array {name}"
         if array.dtype.kind not in "fiub" or array.ndim not in (1, 2):

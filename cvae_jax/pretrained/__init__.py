@@ -6,8 +6,6 @@ evaluation; `python -m cvae_jax.pretrained` makes both of a run.
 
 import hashlib
 import shutil
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import numpy as np
 from cvae_jax import evaluate, run_folder, train_state, validation
 from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.errors import UserError
-from cvae_jax.files import atomic_path, lock, read_json, write_json
+from cvae_jax.files import atomic_path, lock, read_arrays, read_json, write_json
 
 WORKDIR = Path("runs/pretrained")
 FOLDER = Path(__file__).parent
@@ -101,11 +99,10 @@ def load(path: Path, like: Any) -> Any:
       UserError: missing, damaged, or of another model.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_arrays(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: missing; {_REMEDY}") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); {_REMEDY}") from error
 
     def restored(place, leaf):

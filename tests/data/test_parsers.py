@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cvae_jax import video
+from cvae_jax import files, video
 from cvae_jax.data import frames, png, tables, videos
 from cvae_jax.data.readers import BadClip
 from tests.data import recordings
@@ -146,7 +146,7 @@ def _archive(path, content, compression=zipfile.ZIP_DEFLATED):
 
 
 def test_an_archive_that_unpacks_to_more_than_any_table_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(tables, "_MAX_ARRAY_BYTES", 1000)
+    monkeypatch.setattr(files, "_MAX_ARRAY_BYTES", 1000)
     path = folder / "bomb.npz"
     np.savez_compressed(path, action=np.zeros((100, 4), np.float32), video=np.zeros(9999))
     with pytest.raises(BadClip, match=r"bomb\.npz .*action\.npy unpacks to 1728 bytes"):
