@@ -10,17 +10,15 @@ from cvae_jax import config as config_lib
 
 
 def get_config():
-    """Width 4, 24 clips, 4 steps."""
+    """Width 4, the output that compiles fastest, 24 clips, 4 steps."""
     config = config_lib.defaults()
     config.data.source = "simulated_push_tiny"
     config.data.num_predicted_frames = 3
     config.model.width = 4
     config.model.z_dim = 4
     config.model.g_dim = 8
-    config.model.predictor = "conv"
     config.model.predictor_width = 8
     config.model.predictor_depth = 1
-    config.model.output = "composite"
     config.train.batch_size = 4
     config.train.num_steps = 4
     config.train.log_every_steps = 1

@@ -93,8 +93,9 @@ class Checkpoints:
         Raises:
           UserError: this save, or the one before it that went on in the background, failed.
         """
-        if jax.process_count() > 1:  # Orbax takes arrays of one process's devices for a mistake
-            state = jax.device_get(state)
+        # Orbax would cut an array of several devices into shards, one program for each shape, and
+        # takes arrays of one of several processes for a mistake.
+        state = jax.device_get(state)
         run = run | {_CHECKSUM: _checksum(state, run)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run))
         try:

@@ -68,7 +68,7 @@ def test_bad_data_and_parameters_are_told_before_any_layer(config, params):
 def test_a_gradient_alone_that_is_not_finite_is_told_by_its_parameter(config, params):
     params = jax.tree.map(jnp.asarray, params)
     for path, change in (
-        ("posterior_head/Dense_1/bias", lambda x: jnp.full_like(x, 1e30)),  # what heads reads
+        ("posterior_head/Dense_0/bias", lambda x: jnp.full_like(x, 1e30)),  # what heads reads
         ("posterior_head/heads/kernel", jnp.zeros_like),
         ("posterior_head/heads/bias", lambda x: x.at[:4].set(5e18)),  # means, whose square fits
         ("predictor/latent/kernel", jnp.zeros_like),

@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[1]
 def config(tiny_data_dir):
     values = tiny.get_config()
     values.data.dir = tiny_data_dir.dir
-    values.model.predictor, values.model.output = "mlp", "direct"  # soon compiled
     values.eval.num_clips = 7
     values.eval.num_samples = 8  # a pass is one clip, so each batch can be as small
     values.eval.batch_size = 2

@@ -90,6 +90,17 @@ def test_any_number_of_devices_trains_the_same(trained, data, tmp_path, devices)
             assert right[name] == pytest.approx(left[name], rel=2e-3, abs=1e-5), name
 
 
+def test_the_layers_of_the_demo_train_on_two_devices_as_on_one(data, tmp_path):
+    settings = "--config.model.output=composite", "--config.model.predictor=conv"
+    for devices in (1, 2):
+        more = *settings, "--config.train.num_steps=2"
+        train(tmp_path / str(devices), data, *more, devices=devices)
+    one, two = (_metrics(tmp_path / devices) for devices in ("1", "2"))
+    for left, right in zip(one, two, strict=True):
+        for name in left:
+            assert right[name] == pytest.approx(left[name], rel=2e-3, abs=1e-5), name
+
+
 def test_run_goes_on_where_there_are_other_cores(trained, data, tmp_path):
     out = train(tmp_path / "run", data, "--config.train.num_steps=2", devices=4)
     assert "batches of 4 on 4 CPU devices" in out

@@ -21,7 +21,6 @@ CONTEXT, TARGETS = 2, 3
 def config(tiny_data_dir):
     values = tiny.get_config()
     values.data.dir = tiny_data_dir.dir
-    values.model.predictor, values.model.output = "mlp", "direct"  # soon compiled
     values.model.prior = "learned"  # its deviation makes samples differ without training
     return validation.from_config_dict(values)
 

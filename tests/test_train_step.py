@@ -14,10 +14,15 @@ from cvae_jax.train_step import TrainStep, draw_teacher_forcing, example_keys
 
 
 @pytest.fixture
-def config():
+def values():
     values = tiny.get_config()
     values.model.width = 8
     values.train.num_steps = 1000
+    return values
+
+
+@pytest.fixture
+def config(values):
     return validation.from_config_dict(values)
 
 
@@ -46,9 +51,13 @@ def _steps(config, use_true, num_steps, kl_weight=0.0):
     return state, losses
 
 
-@pytest.mark.parametrize(("use_true", "num_steps"), [(True, 60), (False, 120)])
-def test_one_batch_can_be_overfitted(config, use_true, num_steps):
-    _, losses = _steps(config, use_true, num_steps)
+@pytest.mark.parametrize(
+    ("use_true", "output", "predictor", "num_steps"),
+    [(True, "direct", "mlp", 60), (False, "composite", "conv", 120)],
+)
+def test_one_batch_can_be_overfitted(values, use_true, output, predictor, num_steps):
+    values.model.output, values.model.predictor = output, predictor
+    _, losses = _steps(validation.from_config_dict(values), use_true, num_steps)
     assert losses[-1] < 0.05 * losses[0]
 
 
