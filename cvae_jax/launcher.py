@@ -12,8 +12,8 @@ MALLOC = (
 )
 
 _EMITTERS = "--xla_cpu_use_fusion_emitters"
-_KNOWN_IN = "0.10."
-"""Versions of jaxlib whose XLA has the flag; that of later ones ends a process which names it."""
+_KNOWN_IN = ("0.10.", "0.11.", "0.12.")
+"""Versions of jaxlib in which XLA has the flag; it ends a process that names one it has not."""
 
 
 def xla_flags(given: str) -> str:
