@@ -7,13 +7,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from cvae_jax import launcher
-
 _CACHE = Path(tempfile.gettempdir()) / f"cvae_jax_test_cache_{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", launcher.xla_flags("--xla_backend_optimization_level=0"))
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from hypothesis import settings  # noqa: E402
 
