@@ -15,6 +15,7 @@ from cvae_jax.errors import UserError
 MAX_CPU_DEVICES = 4
 """Two cores were measured; each more device costs a copy of the state and a longer reduction."""
 _AXIS = "device"
+_EMITTERS = "xla_cpu_use_fusion_emitters"
 
 
 def share_cores(batch_size: int, num_processes: int = 1, num_here: int = 1) -> None:
@@ -59,6 +60,18 @@ def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ())
         out_axes=None,
         donate_argnums=donate_argnums,
     )
+
+
+def compiler_options() -> dict[str, bool]:
+    """For programs of training: on a CPU, XLA's older emitters of fused loops.
+
+    They compile sooner, and what they make runs faster (docs/performance.md). But how it rounds
+    depends on how a batch is shared out, so figures are measured without them. XLA_FLAGS that
+    name them are left alone, and jaxlib has them up to 0.10.
+    """
+    if jax.default_backend() != "cpu" or not jax.__version__.startswith("0.10."):
+        return {}
+    return {} if _EMITTERS in os.environ.get("XLA_FLAGS", "") else {_EMITTERS: False}
 
 
 def pmap_sharded(function: Callable) -> Callable:

@@ -5,13 +5,17 @@ Programs run a few times here, so most of their time is compilation: it optimise
 
 import os
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 _CACHE = Path(tempfile.gettempdir()) / f"cvae_jax_test_cache_{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+_FLAGS = "--xla_backend_optimization_level=0"
+if metadata.version("jaxlib").startswith("0.10."):  # see cvae_jax.parallel.compiler_options
+    _FLAGS += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", _FLAGS)
 
 from hypothesis import settings  # noqa: E402
 

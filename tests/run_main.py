@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED_OUT = os.environ["XLA_FLAGS"].replace(
+    "use_fusion_emitters=false", "use_fusion_emitters=true"
+)
+"""XLA_FLAGS of tests in which the way that a batch is shared out may change no bit."""
 TINY = "--config=configs/tiny.py"
 
 

@@ -16,6 +16,7 @@ from cvae_jax import evaluate, kept, protocols, run_folder, train_state, validat
 from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.data import sources
 from cvae_jax.errors import UserError
+from tests.run_main import SHARED_OUT
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,7 +50,7 @@ def _result(workdir, name="latest"):
 
 
 def _main(workdir, *flags, devices=1):
-    flags_of_xla = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    flags_of_xla = f"{SHARED_OUT} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags_of_xla, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "main.py"), "--mode=evaluate", f"--workdir={workdir}"]
     command += [f"--config.{flag}" for flag in flags]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from cvae_jax import evaluate, native_log, run_folder, validation
+from tests.run_main import SHARED_OUT
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = (
@@ -45,7 +46,7 @@ def _start(*arguments, **environment):
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": SHARED_OUT} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -14,6 +14,7 @@ from cvae_jax import config, run_folder
 from cvae_jax.data import bair, pipeline
 from tests.command_line import ROOT, shown
 from tests.data import bair_files
+from tests.run_main import SHARED_OUT
 
 README = (ROOT / "README.md").read_text()
 SECTION = re.search(r"^### BAIR.*?(?=^##)", README, re.MULTILINE | re.DOTALL)[0]
@@ -52,7 +53,7 @@ def _run(root, *commands):
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(adapted)],
         cwd=root,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": SHARED_OUT},
         capture_output=True,
         text=True,
         timeout=300,

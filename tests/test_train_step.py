@@ -53,7 +53,7 @@ def _steps(config, use_true, num_steps, kl_weight=0.0):
 
 @pytest.mark.parametrize(
     ("use_true", "output", "predictor", "num_steps"),
-    [(True, "direct", "mlp", 60), (False, "composite", "conv", 120)],
+    [(True, "direct", "mlp", 60), (False, "composite", "conv", 160)],
 )
 def test_one_batch_can_be_overfitted(values, use_true, output, predictor, num_steps):
     values.model.output, values.model.predictor = output, predictor
