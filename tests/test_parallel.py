@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from cvae_jax import parallel
@@ -34,3 +35,20 @@ def test_cores_become_devices_unless_the_user_set_their_number():
     assert _devices() == parallel.cpu_devices(4, len(os.sched_getaffinity(0)))
     assert _devices(JAX_NUM_CPU_DEVICES="3") == 3
     assert _devices(XLA_FLAGS="--xla_force_host_platform_device_count=5") == 5
+
+
+@pytest.mark.parametrize(
+    ("version", "flags", "expected"),
+    [
+        ("0.10.2", "", {"xla_cpu_use_fusion_emitters": False}),
+        ("0.10.2", "--xla_cpu_use_fusion_emitters=true", {}),
+        ("0.12.0", "", {}),  # its XLA has no such option
+    ],
+)
+def test_emitters_are_chosen_where_xla_lets_one_unless_the_user_has(
+    monkeypatch, version, flags, expected
+):
+    assert jax.default_backend() == "cpu"  # XLA reads its flags now
+    monkeypatch.setattr(jax, "__version__", version)
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert parallel.compiler_options() == expected
