@@ -7,7 +7,7 @@ or step by step
     python main.py --mode=prepare --config=configs/demo.py
     python main.py --mode=train --config=configs/demo.py --workdir=runs/demo
 
-Time: training about 6 minutes, all of `make demo` about 10. Result (seed 0, 256 test clips,
+Time: training about 6 minutes, all of `make demo` about 9. Result (seed 0, 256 test clips,
 2 -> 10, one prior sample): PSNR 27.95 dB against 21.80 for copying the last frame, SSIM 0.889
 against 0.789.
 It trains on its own predictions from the first step. Without the sprite (models/sprite.py) that
