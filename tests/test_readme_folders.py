@@ -15,7 +15,7 @@ from tests.data import recordings
 
 README = (ROOT / "README.md").read_text()
 DOCS = (ROOT / "docs/adding_data.md").read_text()
-TRAIN = (  # direct output compiles in a third of the time
+TRAIN = (  # direct output compiles in half of the time
     "model.output=direct model.predictor=mlp "
     "model.width=4 model.z_dim=4 model.g_dim=8 model.predictor_width=8 model.predictor_depth=1 "
     "train.batch_size=4 "
