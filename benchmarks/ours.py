@@ -35,20 +35,6 @@ def make_config(width: int, feedback: str, clips: int, context: int, predicted: 
     return validation.from_config_dict(values)
 
 
-def training_flops(config: Config, batch: Batch, *, free_running: bool) -> float:
-    """Floating-point operations of a step's loss and gradient, by XLA, before it optimises."""
-    model = CVAE(config.model)
-    use_true = np.full((len(batch.video), config.data.num_predicted_frames), not free_running)
-
-    def loss(params, keys):
-        terms = train_step.loss_terms(model, params, keys, batch, use_true, forced=not free_running)
-        return terms["mse"].mean() + 1e-4 * terms["kl"].mean()
-
-    params = train_state.shapes(config, 4, 3).params
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(batch.video)))
-    return jax.jit(jax.grad(loss)).lower(params, keys).cost_analysis()["flops"]
-
-
 def _training(width, clips, context, predicted, free_running, feedback):
     config = make_config(width, feedback, clips, context, predicted)
     batch = Batch(*random_batch(clips, context + predicted), np.arange(clips, dtype=np.int32))
@@ -56,13 +42,14 @@ def _training(width, clips, context, predicted, free_running, feedback):
     parallel.share_cores(clips)  # as main.py --mode=train does
     step = train_step.TrainStep(config)
     state = parallel.replicate(train_state.create(config, 4, 3))
+    step.compile(state, not free_running, 4, 3)
 
     def run():
         nonlocal state
         state, metrics = step(state, batch, use_true, 1e-4)
         jax.block_until_ready((state, metrics))
 
-    return run, {"flops": training_flops(config, batch, free_running=free_running)}
+    return run, {}
 
 
 def _generation(width, clips, context, predicted, samples, feedback):

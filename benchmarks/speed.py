@@ -216,7 +216,7 @@ def repeats(work: dict[str, Any], seconds: float) -> int:
 
 
 def flop_row(comparison: dict[str, Any]) -> dict[str, Any]:
-    """GFLOP of the step on each side: by layers, and ours by XLA too."""
+    """GFLOP of the step on each side, by layers."""
     width, clips, free = (comparison[name] for name in ("width", "clips", "free_running"))
     size = width, CONTEXT + comparison["predicted"], CONTEXT
     row = {name: comparison[name] for name in ("width", "clips", "predicted", "free_running")}
@@ -227,11 +227,9 @@ def flop_row(comparison: dict[str, Any]) -> dict[str, Any]:
         LAB: flops.svg_step(*size, free=free, targets_apart=True),
     }
     by_layers["ours"] = by_layers["ours, latent"]
-    for name, side in comparison["sides"].items():
+    for name in comparison["sides"]:
         if name in by_layers:
             row[name] = {"layers": clips * by_layers[name] / 1e9}
-            if "flops" in side["about"]:
-                row[name]["xla"] = side["about"]["flops"] / 1e9
     return row
 
 

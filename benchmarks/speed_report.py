@@ -112,11 +112,10 @@ def _flops(result: dict[str, Any]) -> str:
         way = "free running" if one["free_running"] else "teacher-forced"
         for name, counts in one.items():
             if isinstance(counts, dict):
-                xla = f"{counts['xla']:.0f}" if "xla" in counts else ""
                 size = f"{one['width']} | {one['clips']} | {way}"
-                rows.append(f"| {size} | {name} | {counts['layers']:.0f} | {xla} |")
+                rows.append(f"| {size} | {name} | {counts['layers']:.0f} |")
     head = "**GFLOP of a training step, forward and backward**\n\n"
-    head += "| width | clips | | | by layers | by XLA |\n|---|---|---|---|---|---|\n"
+    head += "| width | clips | | | by layers |\n|---|---|---|---|---|\n"
     return head + "\n".join(rows) if rows else ""
 
 

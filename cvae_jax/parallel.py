@@ -15,7 +15,10 @@ from cvae_jax.errors import UserError
 MAX_CPU_DEVICES = 4
 """Two cores were measured; each more device costs a copy of the state and a longer reduction."""
 _AXIS = "device"
-_EMITTERS = "xla_cpu_use_fusion_emitters"
+_OPTIONS: dict[str, bool | str] = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+}
 
 
 def share_cores(batch_size: int, num_processes: int = 1, num_here: int = 1) -> None:
@@ -62,16 +65,19 @@ def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ())
     )
 
 
-def compiler_options() -> dict[str, bool]:
-    """For programs of training: on a CPU, XLA's older emitters of fused loops.
+def compiler_options() -> dict[str, bool | str]:
+    """For programs of training: on a CPU, XLA's older emitters and its saving of memory.
 
-    They compile sooner, and what they make runs faster (docs/performance.md). But how it rounds
-    depends on how a batch is shared out, so figures are measured without them. XLA_FLAGS that
-    name them are left alone, and jaxlib has them up to 0.10.
+    The older emitters of fused loops compile sooner, and what they make runs faster. But how it
+    rounds depends on how a batch is shared out, so figures are measured without them. Operations
+    in the order that takes least memory, and not as early as they can be, are no slower
+    (docs/performance.md). XLA_FLAGS that name an option are left to say it, and jaxlib has these
+    up to 0.10.
     """
     if jax.default_backend() != "cpu" or not jax.__version__.startswith("0.10."):
         return {}
-    return {} if _EMITTERS in os.environ.get("XLA_FLAGS", "") else {_EMITTERS: False}
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {name: value for name, value in _OPTIONS.items() if name not in flags}
 
 
 def pmap_sharded(function: Callable) -> Callable:

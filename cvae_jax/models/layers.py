@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cvae_jax.models import winograd
+
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 """Keeps activations at scale through leaky ReLUs without a normaliser (He et al. 2015)."""
 SMALL_INIT = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
@@ -132,6 +134,8 @@ def conv3x3(
     x: Float[Array, "batch height width in"], kernel: Float[Array, "3 3 in out"]
 ) -> Float[Array, "batch height width out"]:
     """A 3x3 convolution, stride 1, zero padding."""
+    if winograd.pays(x, kernel):
+        return winograd.conv3x3(x, kernel)
     return convolve(x, kernel, ((1, 1), (1, 1)))
 
 
@@ -144,6 +148,8 @@ def upsampled_conv3x3(
     kernel whose rows and columns are sums of the 3x3 kernel's: 16 products where the plain form
     has 36.
     """
+    if winograd.pays(x, kernel, upsampled=True):
+        return winograd.upsampled_conv3x3(x, kernel)
     height, width = x.shape[1:3]
     top = jnp.stack([kernel[0], kernel[1] + kernel[2]])  # even rows see small rows i-1, i
     bottom = jnp.stack([kernel[0] + kernel[1], kernel[2]])  # odd rows see i, i+1

@@ -1,0 +1,101 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cvae_jax.models import layers, winograd
+
+
+def _random(shape, seed):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def _library_conv(x, kernel):
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dimensions)
+
+
+def _enlarged_conv(x, kernel):
+    return _library_conv(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2), kernel)
+
+
+FORMS = {
+    "plain": (winograd.conv3x3, _library_conv, 1),
+    "upsampled": (winograd.upsampled_conv3x3, _enlarged_conv, 2),
+}
+
+
+def _value_and_gradients(convolution, x, kernel, weigh):
+    value, back = jax.vjp(convolution, x, kernel)
+    return [np.asarray(array, np.float64) for array in (value, *back(weigh))]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("chunk_bytes", [2**21, 2**13])  # one chunk, and several
+@pytest.mark.parametrize("frames", [6, 7])  # 7 frames fill the last of several chunks with zeros
+@pytest.mark.parametrize("size", [(4, 4), (8, 12)])
+def test_value_and_gradients_equal_the_plain_convolutions(
+    form, chunk_bytes, frames, size, monkeypatch
+):
+    monkeypatch.setattr(winograd, "_CHUNK_BYTES", chunk_bytes)
+    ours, plain, enlarged = FORMS[form]
+    x, kernel = _random((frames, *size, 5), 0), _random((3, 3, 5, 7), 1)
+    weigh = _random((frames, size[0] * enlarged, size[1] * enlarged, 7), 2)
+    expected = _value_and_gradients(plain, x, kernel, weigh)
+    for left, right in zip(_value_and_gradients(ours, x, kernel, weigh), expected, strict=True):
+        np.testing.assert_allclose(left, right, atol=2e-5 * right.std())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_error_is_that_of_float32(form):
+    """Against float64, over 128 channels: at most some eight times the plain convolution's."""
+    ours, plain, _ = FORMS[form]
+    x, kernel = _random((2, 8, 8, 128), 0), _random((3, 3, 128, 32), 1)
+    with jax.enable_x64(True):
+        exact = plain(x.astype(jnp.float64), kernel.astype(jnp.float64))
+        exact = np.asarray(exact)
+    errors = [np.sqrt(np.square(np.asarray(f(x, kernel)) - exact).mean()) for f in (ours, plain)]
+    assert errors[0] < 2e-6 * exact.std()
+    assert errors[0] < 8 * errors[1]
+
+
+def _taken(monkeypatch, layer, shape, outputs):
+    taken = []
+    for name in ("conv3x3", "upsampled_conv3x3"):
+        function = getattr(winograd, name)
+        spy = lambda *arguments, name=name, f=function: (taken.append(name), f(*arguments))[1]  # noqa: E731
+        monkeypatch.setattr(winograd, name, spy)
+    kernel = jax.ShapeDtypeStruct((3, 3, shape[-1], outputs), jnp.float32)
+    jax.eval_shape(layer, jax.ShapeDtypeStruct(shape, jnp.float32), kernel)
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs", "taken"),
+    [
+        ((24, 8, 8, 512), 512, True),
+        ((4, 8, 8, 512), 512, False),  # 16 tiles of 4x4 for 512 channels
+        ((24, 32, 32, 32), 32, True),
+        ((24, 64, 64, 16), 16, False),  # too narrow
+        ((24, 16, 16, 32), 32, False),  # too little work to compile it for
+        ((24, 18, 16, 128), 128, False),  # no whole number of tiles
+    ],
+)
+def test_convolutions_take_it_where_it_pays(shape, outputs, taken, monkeypatch):
+    expected = ["conv3x3"] if taken else []
+    assert _taken(monkeypatch, layers.conv3x3, shape, outputs) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs", "taken"), [((24, 8, 8, 64), 64, True), ((24, 8, 8, 32), 32, False)]
+)
+def test_upsampled_convolutions_take_it_where_it_pays(shape, outputs, taken, monkeypatch):
+    expected = ["upsampled_conv3x3"] if taken else []
+    assert _taken(monkeypatch, layers.upsampled_conv3x3, shape, outputs) == expected
+
+
+def test_other_precisions_stay_plain():
+    x = jnp.ones((24, 8, 8, 128), jnp.bfloat16)
+    kernel = jnp.ones((3, 3, 128, 128), jnp.bfloat16)
+    assert not winograd.pays(x, kernel)
+    assert winograd.pays(x.astype(jnp.float32), kernel.astype(jnp.float32))
