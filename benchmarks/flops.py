@@ -71,7 +71,8 @@ def our_step(width: int, frames: int, context: int, *, reencoded: bool) -> int:
     """Floating-point operations of our training step (predictor=mlp) for each clip.
 
     Skips are convolved once for each clip, and a convolution of an enlarged map takes 16
-    products where the plain form has 36. `reencoded`: free running with feedback=frame.
+    products where the plain form has 36. Winograd's form, which takes fewer on a CPU, is not
+    counted. `reencoded`: free running with feedback=frame.
     """
     targets = frames - context
     half = merged_half(width)

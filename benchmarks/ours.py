@@ -3,6 +3,8 @@
 The full-size model of configs/bair.py, narrower where asked for.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,9 +22,9 @@ from cvae_jax.types import to_unit_range
 def make_work(*, kind: str, **settings) -> Work:
     """`training`, `generation` or `evaluation`; see their functions for the settings."""
     kinds = {"training": _training, "generation": _generation, "evaluation": _evaluation}
-    work, about = kinds[kind](**settings)
+    work = kinds[kind](**settings)
     device = jax.local_devices()[0]
-    about |= {"device": device.device_kind, "jax": jax.__version__}
+    about = {"device": device.device_kind, "jax": jax.__version__}
     return Work(work, about, lambda: _peak_mib(device))
 
 
@@ -42,14 +44,15 @@ def _training(width, clips, context, predicted, free_running, feedback):
     parallel.share_cores(clips)  # as main.py --mode=train does
     step = train_step.TrainStep(config)
     state = parallel.replicate(train_state.create(config, 4, 3))
-    step.compile(state, not free_running, 4, 3)
+    compile_once = functools.cache(lambda: step.compile(state, not free_running, 4, 3))
 
     def run():
         nonlocal state
+        compile_once()  # as main.py does, with its options
         state, metrics = step(state, batch, use_true, 1e-4)
         jax.block_until_ready((state, metrics))
 
-    return run, {}
+    return run
 
 
 def _generation(width, clips, context, predicted, samples, feedback):
@@ -61,7 +64,7 @@ def _generation(width, clips, context, predicted, samples, feedback):
     def run():
         np.asarray(program(params, next(keys), jnp.asarray(video[:, :context]), action, position))
 
-    return run, {}
+    return run
 
 
 def _evaluation(width, clips, batch, context, predicted, feedback):
@@ -81,7 +84,7 @@ def _evaluation(width, clips, batch, context, predicted, feedback):
         batches = ([jnp.asarray(array[part]) for array in arrays] for part in parts)
         np.concatenate([program(params, next(keys), *one) for one in batches])
 
-    return run, {}
+    return run
 
 
 def _generator(config, samples):

@@ -9,12 +9,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import serialize_executable
 
 from cvae_jax.errors import UserError
 
 MAX_CPU_DEVICES = 4
 """Two cores were measured; each more device costs a copy of the state and a longer reduction."""
 _AXIS = "device"
+_KEPT = "/jax/compilation_cache/cache_misses"
+"""Heard when a program that was just compiled goes to the cache."""
 _OPTIONS: dict[str, bool | str] = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
@@ -65,14 +68,36 @@ def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ())
     )
 
 
+def compiled(program: jax.stages.Lowered) -> jax.stages.Compiled:
+    """A training program as the compilation cache gives it, also in the run that compiles it.
+
+    What is read back from its serialised form runs faster on a CPU, with half of the context
+    switches (docs/performance.md). It can't be serialised again, so a program that the cache gave
+    is left as it is.
+    """
+    events: list[str] = []
+
+    def hear(event: str, **_: Any) -> None:
+        events.append(event)
+
+    jax.monitoring.register_event_listener(hear)
+    try:
+        fresh = program.compile(compiler_options())
+    finally:
+        jax.monitoring.unregister_event_listener(hear)
+    if _KEPT not in events or jax.default_backend() != "cpu":
+        return fresh
+    return serialize_executable.deserialize_and_load(*serialize_executable.serialize(fresh))
+
+
 def compiler_options() -> dict[str, bool | str]:
     """For programs of training: on a CPU, XLA's older emitters and its saving of memory.
 
     The older emitters of fused loops compile sooner, and what they make runs faster. But how it
-    rounds depends on how a batch is shared out, so figures are measured without them. Operations
-    in the order that takes least memory, and not as early as they can be, are no slower
-    (docs/performance.md). XLA_FLAGS that name an option are left to say it, and jaxlib has these
-    up to 0.10.
+    rounds depends on how a batch is shared out, so figures are measured without them. The
+    scheduler puts operations in the order that needs least memory, where by default each runs as
+    early as it can (docs/performance.md). An option that XLA_FLAGS names is left alone; jaxlib
+    has both up to 0.10.
     """
     if jax.default_backend() != "cpu" or not jax.__version__.startswith("0.10."):
         return {}

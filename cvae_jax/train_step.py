@@ -77,8 +77,7 @@ class TrainStep:
     ) -> jax.stages.Compiled:
         """Compiles a program for the shapes of a state and of the config's batches, to be used."""
         inputs = self._abstract(action_dim, position_dim)
-        lowered = self._programs[forced].lower(state, *inputs)
-        compiled = lowered.compile(parallel.compiler_options())
+        compiled = parallel.compiled(self._programs[forced].lower(state, *inputs))
         self._compiled[forced] = compiled
         return compiled
 

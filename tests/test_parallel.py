@@ -3,7 +3,10 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
+from jax.experimental import serialize_executable
+from jax.experimental.compilation_cache import compilation_cache
 
 from cvae_jax import parallel
 
@@ -52,3 +55,35 @@ def test_options_are_given_where_xla_has_them_unless_the_user_has(
     monkeypatch.setattr(jax, "__version__", version)
     monkeypatch.setenv("XLA_FLAGS", flags)
     assert parallel.compiler_options().keys() == expected
+
+
+@pytest.fixture
+def empty_cache(tmp_path):
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    _set_cache(settings)
+    yield
+    _set_cache(before)
+
+
+def _set_cache(settings):
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_program_that_was_compiled_is_read_back_and_one_from_the_cache_is_not(monkeypatch):
+    read = []
+    load = serialize_executable.deserialize_and_load
+    spy = lambda *parts: (read.append("once"), load(*parts))[1]  # noqa: E731
+    monkeypatch.setattr(serialize_executable, "deserialize_and_load", spy)
+    for _ in range(2):
+        program = jax.jit(lambda x: x * 3 + 2).lower(np.ones(7, np.float32))
+        result = parallel.compiled(program)(np.ones(7, np.float32))
+        np.testing.assert_array_equal(result, np.full(7, 5.0))
+        assert read == ["once"]
+        jax.clear_caches()  # the program in memory, not the one on disk

@@ -31,8 +31,8 @@ def _value_and_gradients(convolution, x, kernel, weigh):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("chunk_bytes", [2**21, 2**13])  # one chunk, and several
-@pytest.mark.parametrize("frames", [6, 7])  # 7 frames fill the last of several chunks with zeros
+@pytest.mark.parametrize("chunk_bytes", [2**21, 3 * 2**12])  # one chunk, and several
+@pytest.mark.parametrize("frames", [6, 7])  # 7 fill the last of two chunks with zeros
 @pytest.mark.parametrize("size", [(4, 4), (8, 12)])
 def test_value_and_gradients_equal_the_plain_convolutions(
     form, chunk_bytes, frames, size, monkeypatch
@@ -48,7 +48,8 @@ def test_value_and_gradients_equal_the_plain_convolutions(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_error_is_that_of_float32(form):
-    """Against float64, over 128 channels: at most some eight times the plain convolution's."""
+    """Against float64, over 128 channels: some 4 times the plain convolution's, where
+    the usual points have 10."""
     ours, plain, _ = FORMS[form]
     x, kernel = _random((2, 8, 8, 128), 0), _random((3, 3, 128, 32), 1)
     with jax.enable_x64(True):

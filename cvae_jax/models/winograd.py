@@ -4,7 +4,8 @@ In one dimension, neighbouring results of a filter k over a window x are A ((G k
 one product for each row of B. Nested in two dimensions, and with a matrix product over channels
 in the place of each product (Lavin & Gray 2016, section 4), a layer is a few additions and then
 large matrix products, which is what processors do best. So are its gradients, by the transposes.
-Frames are taken in chunks whose tiles stay in a core's cache.
+Frames are taken in chunks: small enough for a core's cache, but for wide kernels, whose own tiles
+are not.
 """
 
 import functools
@@ -21,7 +22,7 @@ from jaxtyping import Array, Float
 _LEAST_WORK = 2**19
 """Products of a frame by the plain form, without its 9 taps, from which compiling this pays."""
 _CHUNK_BYTES = 2 * 2**20
-"""Of a chunk's tiles: about what a core has as a cache of its own."""
+"""Of the windows' tiles of a chunk, at least: about what a core has as a cache of its own."""
 
 Matrix = tuple[tuple[float, ...], ...]
 Tiles = list[Float[Array, "_ _ _"]]
@@ -41,7 +42,7 @@ class _Filter(NamedTuple):
 def _winograd(points: Sequence[float]) -> _Filter:
     """F(4, 3), four results from six products: polynomials multiplied by values at points.
 
-    The points are these five and infinity (Blahut 2010, section 5.4).
+    The points are these five and infinity (Cook-Toom: Blahut 2010, chapter 5).
     """
     others = [np.delete(points, place) for place in range(len(points))]
     windows = [[*np.poly(rest)[::-1], 0.0] for rest in others] + [np.poly(points)[::-1]]
@@ -82,7 +83,9 @@ def pays(
 ) -> bool:
     """Whether the functions below are for these shapes, and faster than plain convolutions.
 
-    Too few frames for a wide kernel are not, as the kernel's tiles are many times the kernel.
+    Few frames under a wide kernel are not, as making and reading the kernel's tiles then takes
+    longer than the products save. So the last digits of a frame's result may depend on how many
+    frames it comes with.
     """
     frames, height, width, inputs = x.shape
     outputs = kernel.shape[-1]
@@ -127,7 +130,8 @@ def _forward(form, x, kernel):
 
 def _backward(form, given, gradient):
     x, kernel = given
-    turned_tiles = _kernel_tiles(form, kernel.swapaxes(2, 3))  # not kept from the forward pass
+    # the kernel's tiles are made again: keeping them takes memory
+    turned_tiles = _kernel_tiles(form, kernel.swapaxes(2, 3))
 
     def of_chunk(kernel_sums, chunk):
         x, gradient = chunk
@@ -173,7 +177,7 @@ def _window_tiles(form, x):
 def _kernel_tiles(form, kernel):
     """G k, along both sides: (products, in, out) for each product along a row."""
     tall = jnp.stack([_combined(weights, list(kernel)) for weights in form.of_kernel])
-    return [_combined(weights, [*tall.swapaxes(0, 1)]) for weights in form.of_kernel]
+    return [_combined(weights, list(tall.swapaxes(0, 1))) for weights in form.of_kernel]
 
 
 def _kernel_tiles_back(form, tiles):
@@ -208,15 +212,15 @@ def _chunked(form, x, kernel, array):
     """`array`, with a row for each frame of `x`, as (chunks, frames of a chunk, ...).
 
     Frames of zeros fill the last chunk up, where no fitting number of chunks divides the frames.
-    A chunk is no smaller than half of the kernel's tiles, as it reads them all.
+    A chunk aims at no less than half of the kernel's tiles, as it reads them all.
     """
     products = len(form.of_window) ** 2
     tiles = x.itemsize * products * math.prod(x.shape[1:]) / form.stride**2
     kernel_tiles = x.itemsize * products * math.prod(kernel.shape[2:])
     least = max(1, min(len(x), round(len(x) * tiles / max(_CHUNK_BYTES, kernel_tiles / 2))))
     dividing = (count for count in range(least, 2 * least) if len(x) % count == 0)
-    count = next(dividing, least)
-    size = math.ceil(len(x) / count)
+    size = math.ceil(len(x) / next(dividing, least))
+    count = math.ceil(len(x) / size)
     filled = jnp.pad(array, ((0, count * size - len(x)), *((0, 0),) * (array.ndim - 1)))
     return filled.reshape(count, size, *array.shape[1:])
 
