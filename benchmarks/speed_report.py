@@ -18,12 +18,13 @@ def tables(result: dict[str, Any]) -> str:
     abouts = [side["about"] for one in result["comparisons"] for side in one["sides"].values()]
     torch = next(about["torch"] for about in abouts if "torch" in about)
     devices = ", ".join(sorted({about["device"] for about in abouts}))
-    load = machine["load_average_at_start"], result.get("load_average_at_end", float("nan"))
+    load = f"Load average {machine['load_average_at_start']:.1f} at the start"
+    if "load_average_at_end" in result:  # else it was stopped before
+        load += f", {result['load_average_at_end']:.1f} at the end"
     parts = [
         f"{machine['processor']}, {machine['cores']} cores; devices: {devices}; Python "
-        f"{machine['python']}, jax {packages['jax']}, torch {torch}. Load average "
-        f"{load[0]:.1f} at the start, {load[1]:.1f} at the end. Medians of "
-        f"{result['settings']['rounds']} rounds."
+        f"{machine['python']}, jax {packages['jax']}, torch {torch}. "
+        f"{load}. Medians of {result['settings']['rounds']} rounds."
     ]
     for one in result["comparisons"]:
         parts.append(f"**{_title(one)}**\n\n{_HEAD}\n" + "\n".join(_rows(one["sides"])))
