@@ -5,23 +5,11 @@ import numpy as np
 import pytest
 
 from cvae_jax.models import layers
-
-
-def _random(shape, seed):
-    return jax.random.normal(jax.random.key(seed), shape)
-
-
-def _library_conv(x, kernel, padding="SAME"):
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=dimensions)
-
-
-def _enlarged(x):
-    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+from tests.convolutions import enlarged, enlarged_conv, library_conv, random
 
 
 def _same_with_gradients(ours, plain, *arguments):
-    weigh = _random(jax.eval_shape(plain, *arguments).shape, 99)
+    weigh = random(jax.eval_shape(plain, *arguments).shape, 99)
     for function in (lambda f: f(*arguments), lambda f: _gradients(f, weigh, arguments)):
         both = [jax.tree.leaves(jax.jit(function, static_argnums=0)(f)) for f in (ours, plain)]
         for left, right in zip(*both, strict=True):
@@ -34,9 +22,8 @@ def _gradients(function, weigh, arguments):
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8)])
 def test_upsampled_convolution_equals_enlarging_first(size):
-    x, kernel = _random((2, *size, 3), 0), _random((3, 3, 3, 4), 1)
-    plain = lambda x, kernel: _library_conv(_enlarged(x), kernel)  # noqa: E731
-    _same_with_gradients(layers.upsampled_conv3x3, plain, x, kernel)
+    x, kernel = random((2, *size, 3), 0), random((3, 3, 3, 4), 1)
+    _same_with_gradients(layers.upsampled_conv3x3, enlarged_conv, x, kernel)
 
 
 PADDINGS = [((1, 1), (1, 1)), ((1, 0), (0, 1))]
@@ -49,8 +36,8 @@ PADDINGS = [((1, 1), (1, 1)), ((1, 0), (0, 1))]
 )
 def test_convolution_equals_the_plain_one(inputs, outputs, width, padding):
     side = 1 + sum(padding[0])
-    x, kernel = _random((2, 3, width, inputs), 0), _random((side, side, inputs, outputs), 1)
-    plain = lambda x, kernel: _library_conv(x, kernel, padding)  # noqa: E731
+    x, kernel = random((2, 3, width, inputs), 0), random((side, side, inputs, outputs), 1)
+    plain = lambda x, kernel: library_conv(x, kernel, padding)  # noqa: E731
     ours = lambda x, kernel: layers.convolve(x, kernel, padding)  # noqa: E731
     _same_with_gradients(ours, plain, x, kernel)
 
@@ -59,15 +46,15 @@ def test_convolution_equals_the_plain_one(inputs, outputs, width, padding):
 @pytest.mark.parametrize("frames", [5, 12, 29])  # less than a group, one, and part of a third
 def test_kernel_gradient_by_groups_equals_the_plain_one(frames, padding):
     side = 1 + sum(padding[0])
-    x, kernel = _random((frames, 3, 4, 3), 0), _random((side, side, 3, 32), 1)
-    plain = lambda x, kernel: _library_conv(x, kernel, padding)  # noqa: E731
+    x, kernel = random((frames, 3, 4, 3), 0), random((side, side, 3, 32), 1)
+    plain = lambda x, kernel: library_conv(x, kernel, padding)  # noqa: E731
     ours = lambda x, kernel: layers.convolve(x, kernel, padding)  # noqa: E731
     _same_with_gradients(ours, plain, x, kernel)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_head_is_a_convolution_with_a_bias(dtype):
-    x = _random((2, 4, 4, 6), 0)
+    x = random((2, 4, 4, 6), 0)
     layer = layers.Head3x3(3, jnp.dtype(dtype))
     params = jax.tree.map(lambda p: p + 0.1, layer.init(jax.random.key(1), x))
     library = nn.Conv(3, (3, 3), dtype=jnp.dtype(dtype))
@@ -78,11 +65,11 @@ def test_head_is_a_convolution_with_a_bias(dtype):
 
 def _plain_conv(x, params):
     kernel = layers.standardized(params["kernel"], params["gain"])
-    return _library_conv(x, kernel) + params["bias"]
+    return library_conv(x, kernel) + params["bias"]
 
 
 def test_standardized_kernel_has_mean_zero_and_the_variance_of_its_gain():
-    kernel = 0.3 * _random((3, 3, 5, 4), 0) + 0.7
+    kernel = 0.3 * random((3, 3, 5, 4), 0) + 0.7
     gain = jnp.array([0.5, 1.0, 2.0, -1.5])
     ours = np.asarray(layers.standardized(kernel, gain), np.float64)
     np.testing.assert_allclose(ours.mean(axis=(0, 1, 2)), 0, atol=1e-6)
@@ -92,7 +79,7 @@ def test_standardized_kernel_has_mean_zero_and_the_variance_of_its_gain():
 
 
 def test_standardized_kernel_forgets_the_scale_and_offset_of_its_parameter():
-    kernel, gain = _random((3, 3, 5, 4), 0), jnp.ones(4)
+    kernel, gain = random((3, 3, 5, 4), 0), jnp.ones(4)
     expected = layers.standardized(kernel, gain)
     for changed in (7 * kernel, kernel + 3):
         np.testing.assert_allclose(layers.standardized(changed, gain), expected, atol=1e-5)
@@ -101,7 +88,7 @@ def test_standardized_kernel_forgets_the_scale_and_offset_of_its_parameter():
 
 
 def test_block_is_convolutions_with_standardized_kernels_each_activated():
-    x = _random((2, 4, 4, 3), 0)
+    x = random((2, 4, 4, 3), 0)
     layer = layers.ConvBlock((4, 5), jnp.dtype("float32"))
     params = layer.init(jax.random.key(1), x)
     params = jax.tree.map(lambda p: p + 0.1, params)
@@ -118,12 +105,12 @@ def test_block_is_convolutions_with_standardized_kernels_each_activated():
 def test_merged_skip_equals_convolving_the_concatenation(upsample):
     frames_per_clip = 3
     size = 8 if upsample else 4
-    x, skip = _random((6, 4, 4, 5), 0), _random((2, size, size, 7), 1)
+    x, skip = random((6, 4, 4, 5), 0), random((2, size, size, 7), 1)
     layer = layers.MergeSkip(4, upsample, jnp.dtype("float32"))
     params = layer.init(jax.random.key(2), x, skip)
 
     def plain(params, x, skip):
-        x = _enlarged(x) if upsample else x
+        x = enlarged(x) if upsample else x
         both = jnp.concatenate([x, jnp.repeat(skip, frames_per_clip, axis=0)], axis=-1)
         return layers.activation(_plain_conv(both, params["params"]))
 
@@ -131,13 +118,13 @@ def test_merged_skip_equals_convolving_the_concatenation(upsample):
 
 
 def test_matrix_convolution_equals_a_convolution():
-    x = _random((2, 5, 6, 3), 0)
+    x = random((2, 5, 6, 3), 0)
     layer = layers.MatrixConv3x3(4, jnp.dtype("float32"))
     params = layer.init(jax.random.key(1), x)
 
     def plain(params, x):
         dense = params["params"]["Dense_0"]
-        return _library_conv(x, dense["kernel"].reshape(3, 3, 3, 4)) + dense["bias"]
+        return library_conv(x, dense["kernel"].reshape(3, 3, 3, 4)) + dense["bias"]
 
     _same_with_gradients(layer.apply, plain, params, x)
 

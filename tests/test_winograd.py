@@ -4,24 +4,11 @@ import numpy as np
 import pytest
 
 from cvae_jax.models import layers, winograd
-
-
-def _random(shape, seed):
-    return jax.random.normal(jax.random.key(seed), shape)
-
-
-def _library_conv(x, kernel):
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dimensions)
-
-
-def _enlarged_conv(x, kernel):
-    return _library_conv(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2), kernel)
-
+from tests.convolutions import enlarged_conv, library_conv, random
 
 FORMS = {
-    "plain": (winograd.conv3x3, _library_conv, 1),
-    "upsampled": (winograd.upsampled_conv3x3, _enlarged_conv, 2),
+    "plain": (winograd.conv3x3, library_conv, 1),
+    "upsampled": (winograd.upsampled_conv3x3, enlarged_conv, 2),
 }
 
 
@@ -39,8 +26,8 @@ def test_value_and_gradients_equal_the_plain_convolutions(
 ):
     monkeypatch.setattr(winograd, "_CHUNK_BYTES", chunk_bytes)
     ours, plain, enlarged = FORMS[form]
-    x, kernel = _random((frames, *size, 5), 0), _random((3, 3, 5, 7), 1)
-    weigh = _random((frames, size[0] * enlarged, size[1] * enlarged, 7), 2)
+    x, kernel = random((frames, *size, 5), 0), random((3, 3, 5, 7), 1)
+    weigh = random((frames, size[0] * enlarged, size[1] * enlarged, 7), 2)
     expected = _value_and_gradients(plain, x, kernel, weigh)
     for left, right in zip(_value_and_gradients(ours, x, kernel, weigh), expected, strict=True):
         np.testing.assert_allclose(left, right, atol=2e-5 * right.std())
@@ -51,7 +38,7 @@ def test_error_is_that_of_float32(form):
     """Against float64, over 128 channels: some 4 times the plain convolution's, where
     the usual points have 10."""
     ours, plain, _ = FORMS[form]
-    x, kernel = _random((2, 8, 8, 128), 0), _random((3, 3, 128, 32), 1)
+    x, kernel = random((2, 8, 8, 128), 0), random((3, 3, 128, 32), 1)
     with jax.enable_x64(True):
         exact = plain(x.astype(jnp.float64), kernel.astype(jnp.float64))
         exact = np.asarray(exact)
