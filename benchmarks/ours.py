@@ -12,7 +12,16 @@ import numpy as np
 from benchmarks.clips import random_batch
 from benchmarks.worker import Work, serve
 from configs import bair
-from cvae_jax import launcher, metrics, parallel, rollout, train_state, train_step, validation
+from cvae_jax import (
+    launcher,
+    metrics,
+    parallel,
+    rollout,
+    sample,
+    train_state,
+    train_step,
+    validation,
+)
 from cvae_jax.config import Config
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.models.cvae import CVAE
@@ -28,12 +37,16 @@ def make_work(*, kind: str, **settings) -> Work:
     return Work(work, about, lambda: _peak_mib(device))
 
 
-def make_config(width: int, feedback: str, clips: int, context: int, predicted: int) -> Config:
+def make_config(
+    width: int, feedback: str, clips: int, context: int, predicted: int, samples: int = 1
+) -> Config:
     """configs/bair.py at another size."""
     values = bair.get_config()
     values.model.width, values.model.feedback = width, feedback
     values.train.batch_size = clips
-    values.data.num_context_frames, values.data.num_predicted_frames = context, predicted
+    for section in (values.data, values.eval):
+        section.num_context_frames, section.num_predicted_frames = context, predicted
+    values.sample.num_samples = samples
     return validation.from_config_dict(values)
 
 
@@ -56,26 +69,26 @@ def _training(width, clips, context, predicted, free_running, feedback):
 
 
 def _generation(width, clips, context, predicted, samples, feedback):
-    config = make_config(width, feedback, clips, context, predicted)
-    video, action, position = random_batch(clips, context + predicted)
-    params, generate = _generator(config, samples)
-    program, keys = jax.jit(generate), _keys()
-
-    def run():
-        np.asarray(program(params, next(keys), jnp.asarray(video[:, :context]), action, position))
-
-    return run
+    config = make_config(width, feedback, clips, context, predicted, samples)
+    batch = Batch(*random_batch(clips, context + predicted), np.arange(clips, dtype=np.int32))
+    parallel.share_cores(samples)  # as main.py --mode=sample does
+    params = parallel.replicate(train_state.create(config, 4, 3).params)
+    predict = sample.make_predict(config)
+    return lambda: predict(params, batch)
 
 
 def _evaluation(width, clips, batch, context, predicted, feedback):
     config = make_config(width, feedback, batch, context, predicted)
     arrays = random_batch(clips, context + predicted)
-    params, generate = _generator(config, samples=1)
+    params, model = train_state.create(config, 4, 3).params, CVAE(config.model)
 
     @jax.jit
     def program(params, key, video, action, position):
-        made = generate(params, key, video[:, :context], action, position)
-        return metrics.psnr(made[:, 0], to_unit_range(video[:, context:]))
+        video = to_unit_range(video)
+        conditions = rollout.align_conditions(action, position, config.model.condition)
+        noise = jax.random.normal(key, (batch, 1, predicted, config.model.z_dim))
+        made = rollout.generate(model, params, video[:, :context], conditions, noise)
+        return metrics.psnr(made[:, 0], video[:, context:])
 
     keys = _keys()
 
@@ -85,19 +98,6 @@ def _evaluation(width, clips, batch, context, predicted, feedback):
         np.concatenate([program(params, next(keys), *one) for one in batches])
 
     return run
-
-
-def _generator(config, samples):
-    """Parameters, and what predicts with them from context frames, uint8, to trace."""
-    params = train_state.create(config, 4, 3).params
-    model, predicted = CVAE(config.model), config.data.num_predicted_frames
-
-    def generate(params, key, frames, action, position):
-        conditions = rollout.align_conditions(action, position, config.model.condition)
-        noise = jax.random.normal(key, (len(frames), samples, predicted, config.model.z_dim))
-        return rollout.generate(model, params, to_unit_range(frames), conditions, noise)
-
-    return params, generate
 
 
 def _keys():

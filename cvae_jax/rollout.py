@@ -103,7 +103,7 @@ def free_running(
         "use_true": use_true,
         "truth": truth[:, num_context:],
     }
-    frames, prior = _loop(bound, window, scene, inputs, unroll=True)
+    frames, prior = _loop(bound, window, scene, inputs)
     return Rollout(frames, posterior, prior)
 
 
@@ -132,7 +132,7 @@ def generate(
     steps = _condition_windows(conditions.step, num_targets, model.config.window)
     inputs = {"conditions": steps, "motion": _motion(conditions, num_targets)}
     inputs = {"noise": _merge(noise), **repeat(inputs)}
-    frames, _ = _loop(bound, window, scene, inputs, unroll=False)
+    frames, _ = _loop(bound, window, scene, inputs)
     return frames.reshape(batch, num_samples, *frames.shape[1:])
 
 
@@ -158,11 +158,10 @@ def _observe(bound, video, conditions, noise):
     return h, scene, posterior
 
 
-def _loop(bound, window, scene, inputs, *, unroll):
+def _loop(bound, window, scene, inputs):
     """Steps through the targets; `inputs` have (batch, target, ...), with `latent` or `noise`.
 
     With feedback=latent the loop holds the predictor alone and all frames are decoded after it.
-    `unroll` is for training: XLA's convolution gradients inside a loop are slow on a CPU.
     """
     config = bound.config
     on_frames = config.feedback == "frame"
@@ -189,9 +188,7 @@ def _loop(bound, window, scene, inputs, *, unroll):
         return (window, scene, pushed), (made, prior)
 
     time_first = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), inputs)
-    _, outputs = jax.lax.scan(
-        step, (window, scene, pushed), time_first, unroll=on_frames and unroll
-    )
+    _, outputs = jax.lax.scan(step, (window, scene, pushed), time_first)
     made, prior = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), outputs)
     if on_frames:
         return made, prior

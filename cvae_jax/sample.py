@@ -1,13 +1,22 @@
 """Clips that a person can look at: truth and several samples from the prior."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvae_jax import evaluate, metrics, passes, rollout, run_folder, sheet, video
+from cvae_jax import (
+    evaluate,
+    measuring,
+    metrics,
+    parallel,
+    passes,
+    rollout,
+    run_folder,
+    sheet,
+    video,
+)
 from cvae_jax.config import Config
 from cvae_jax.data import pipeline
 from cvae_jax.data.pipeline import Batch
@@ -54,7 +63,7 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
         {"clip": clip_id, "rank": ranks.get(clip_id), "psnr_mean": measured.get(clip_id)}
         for clip_id in clip_ids
     ]
-    _draw(folder, config, batch, predict(config, state.params, batch), step, about)
+    _draw(folder, config, batch, make_predict(config)(state.params, batch), step, about)
     print(f"checkpoint {step}: {len(clip_ids)} clips drawn in {folder}; open demo.gif")
 
 
@@ -65,24 +74,39 @@ def rank(psnr_per_clip: Sequence[float]) -> dict[int, str]:
     return {order[place]: name for name, place in places.items()} if order else {}
 
 
-def predict(config: Config, params: rollout.Params, batch: Batch) -> np.ndarray:
-    """Frames after the context, uint8 (clip, sample, target, height, width, 3).
+def make_predict(config: Config) -> Callable[[rollout.Params, Batch], np.ndarray]:
+    """`predict(params, batch)`: frames after the context.
 
-    Sample by sample the same noise as an evaluation over as many frames. Clips go one by one, so
-    that a hundred samples of each fit into memory.
+    They are uint8 (clip, sample, target, height, width, 3), and of the same noise as in an
+    evaluation over as many frames. Clips go one by one, samples a pass at a time on all devices,
+    so that a hundred of each fit into memory.
     """
     model, num_context = CVAE(config.model), config.eval.num_context_frames
     num_samples, num_targets = config.sample.num_samples, config.eval.num_predicted_frames
+    num_devices = parallel.round_up(1)
+    at_once = num_devices * measuring.pass_size(-(-num_samples // num_devices)).samples
 
-    @jax.jit
-    def generate(params, batch):
-        noise = passes.sample_noise(config, batch.clip_id, num_targets, 0, num_samples)
-        context = to_unit_range(batch.video[:, :num_context])
-        conditions = rollout.align_conditions(batch.action, batch.position, config.model.condition)
-        return to_uint8(rollout.generate(model, params, context, conditions, noise))
+    def generate(params, sample, clip):
+        noise = passes.sample_noise(config, clip.clip_id, num_targets, sample[0], len(sample))
+        context = to_unit_range(clip.video[:, :num_context])
+        conditions = rollout.align_conditions(clip.action, clip.position, config.model.condition)
+        return to_uint8(rollout.generate(model, params, context, conditions, noise)[0])
 
-    clips = [Batch(*(field[[number]] for field in batch)) for number in range(len(batch.video))]
-    return np.concatenate([np.asarray(generate(params, clip)) for clip in clips])
+    program = parallel.pmap_sharded(generate)
+
+    def predict(params, batch):
+        params = parallel.replicate(params)
+        clips = [Batch(*(field[[number]] for field in batch)) for number in range(len(batch.video))]
+        predicted = []
+        for clip in clips:
+            starts = range(0, num_samples, at_once)
+            shards = (parallel.shard(start + np.arange(at_once)) for start in starts)
+            made = [program(params, shard, clip) for shard in shards]  # none is waited for
+            frames = np.concatenate([parallel.unshard(one) for one in made])
+            predicted.append(frames[:num_samples])
+        return np.stack(predicted)
+
+    return predict
 
 
 def _evaluated(workdir, step, config, source) -> list[float]:

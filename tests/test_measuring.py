@@ -139,7 +139,7 @@ def test_noise_in_place_of_all_future_frames_changes_no_bit_of_a_prediction(
     for clips in (source, _with_noisy_future(source)):
         measurement.source = clips
         figures = measurement.measure(params)
-        drawn = sample.predict(config, params, _clips(clips))
+        drawn = sample.make_predict(config)(params, _clips(clips))
         jax.effects_barrier()
         found.append((figures, sorted(x.tobytes() for x in predictions), drawn))
         predictions.clear()

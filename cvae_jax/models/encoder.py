@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, max_pool2x2, normalized
+from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, Head3x3, max_pool2x2, normalized
 
 
 class Encoder(nn.Module):
@@ -32,7 +32,7 @@ class Encoder(nn.Module):
             x = ConvBlock(channels, self.dtype, name=f"stage{stage + 1}")(x)
             skips.append(x)
         if self.as_map:
-            head = nn.Conv(self.g_dim, (3, 3), dtype=self.dtype, name="head")
+            head = Head3x3(self.g_dim, self.dtype, nn.initializers.lecun_normal(), name="head")
             h = head(x)  # (batch, height/8, width/8, g_dim)
         else:
             x = max_pool2x2(x)

@@ -1,6 +1,5 @@
 """Convolutions and poolings that the encoder, the decoder and the predictor share."""
 
-import functools
 import math
 
 import flax.linen as nn
@@ -9,15 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cvae_jax.models import winograd
+from cvae_jax.models.convolution import convolve
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 """Keeps activations at scale through leaky ReLUs without a normaliser (He et al. 2015)."""
 SMALL_INIT = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
 """Lets little of a last layer through at the start of training."""
-
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-_MOST_GROUPS = 12
-"""Of frames in a kernel's gradient; each is one more convolution to compile."""
 
 
 def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -51,83 +47,6 @@ def normalized(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch chann
     x = x.astype(jnp.float32)
     centred = x - x.mean(axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-5)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def convolve(
-    x: Float[Array, "batch height width in"],
-    kernel: Float[Array, "rows columns in out"],
-    padding: tuple[tuple[int, int], tuple[int, int]],
-) -> Float[Array, "batch new_height new_width out"]:
-    """A convolution, stride 1, with zeros around as `padding` says (rows, then columns).
-
-    On a CPU it takes forms that XLA computes faster; which ones pay is in docs/performance.md.
-    """
-    return _side_by_side(x, kernel, padding)
-
-
-def _plain_convolve(x, kernel, padding, strides=(1, 1)):
-    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS)
-
-
-def _side_by_side(x, kernel, padding):
-    """Neighbouring outputs of a row as channels of one, where channels are too few for vectors.
-
-    Each has the kernel at its own place in a wider one, between columns of zeros.
-    """
-    rows, columns, inputs, outputs = kernel.shape
-    count = _neighbours(inputs, outputs)
-    if (x.shape[2] + sum(padding[1]) - columns + 1) % count:
-        count = 1
-    shifted = [
-        jnp.pad(kernel, ((0, 0), (place, count - 1 - place), (0, 0), (0, 0)))
-        for place in range(count)
-    ]
-    wide = jnp.stack(shifted, axis=3).reshape(rows, columns + count - 1, inputs, count * outputs)
-    out = _plain_convolve(x, wide, padding, (1, count))
-    return out.reshape(*out.shape[:2], out.shape[2] * count, outputs)
-
-
-def _neighbours(inputs, outputs):
-    """How many outputs stand side by side: more than one on a CPU with few channels alone."""
-    if jax.default_backend() != "cpu" or max(inputs, outputs) > 16:
-        return 1
-    return 4 if outputs <= 8 or inputs <= 4 else 2
-
-
-def _kernel_gradient(x, gradient, kernel, padding):
-    """On a CPU a sum over groups of frames.
-
-    XLA takes it as one convolution that runs over all frames at once, up to three times slower as
-    they outgrow the caches.
-    """
-    size = len(x)
-    if jax.default_backend() == "cpu":
-        size = max(12 if kernel.shape[-1] >= 32 else 24, math.ceil(len(x) / _MOST_GROUPS))
-    total = jnp.zeros_like(kernel)
-    for start in range(0, len(x), size):
-        group = slice(start, start + size)
-        _, to_kernel = jax.vjp(lambda k, x=x[group]: _plain_convolve(x, k, padding), kernel)
-        total += to_kernel(gradient[group])[0]
-    return total
-
-
-def _convolve_forward(x, kernel, padding):
-    return _side_by_side(x, kernel, padding), (x, kernel)
-
-
-def _convolve_backward(padding, given, gradient):
-    x, kernel = given
-    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    around = tuple(
-        (size - 1 - before, size - 1 - after)
-        for size, (before, after) in zip(kernel.shape[:2], padding, strict=True)
-    )
-    of_x = _side_by_side(gradient, turned, around)
-    return of_x, _kernel_gradient(x, gradient, kernel, padding)
-
-
-convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def conv3x3(
@@ -225,16 +144,17 @@ class ConvBlock(nn.Module):
 
 
 class Head3x3(nn.Module):
-    """A 3x3 convolution with a bias, of which little comes at the start of training."""
+    """A 3x3 convolution with a bias; by default little comes of it at the start of training."""
 
     features: int
     dtype: jnp.dtype
+    kernel_init: nn.initializers.Initializer = SMALL_INIT
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width in"]
     ) -> Float[Array, "batch height width features"]:
-        kernel = self.param("kernel", SMALL_INIT, (3, 3, x.shape[-1], self.features))
+        kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return conv3x3(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype)
 
