@@ -16,7 +16,7 @@ from cvae_jax import (
     launcher,
     metrics,
     parallel,
-    rollout,
+    passes,
     sample,
     train_state,
     train_step,
@@ -24,7 +24,6 @@ from cvae_jax import (
 )
 from cvae_jax.config import Config
 from cvae_jax.data.pipeline import Batch
-from cvae_jax.models.cvae import CVAE
 from cvae_jax.types import to_unit_range
 
 
@@ -33,7 +32,7 @@ def make_work(*, kind: str, **settings) -> Work:
     kinds = {"training": _training, "generation": _generation, "evaluation": _evaluation}
     work = kinds[kind](**settings)
     device = jax.local_devices()[0]
-    about = {"device": device.device_kind, "jax": jax.__version__}
+    about = {"device": device.device_kind, "devices": parallel.describe(), "jax": jax.__version__}
     return Work(work, about, lambda: _peak_mib(device))
 
 
@@ -71,8 +70,8 @@ def _training(width, clips, context, predicted, free_running, feedback):
 def _generation(width, clips, context, predicted, samples, feedback):
     config = make_config(width, feedback, clips, context, predicted, samples)
     batch = Batch(*random_batch(clips, context + predicted), np.arange(clips, dtype=np.int32))
-    parallel.share_cores(samples)  # as main.py --mode=sample does
-    params = parallel.replicate(train_state.create(config, 4, 3).params)
+    parallel.share_cores(parallel.MAX_CPU_DEVICES)  # as main.py --mode=sample does
+    params = train_state.create(config, 4, 3).params
     predict = sample.make_predict(config)
     return lambda: predict(params, batch)
 
@@ -80,14 +79,13 @@ def _generation(width, clips, context, predicted, samples, feedback):
 def _evaluation(width, clips, batch, context, predicted, feedback):
     config = make_config(width, feedback, batch, context, predicted)
     arrays = random_batch(clips, context + predicted)
-    params, model = train_state.create(config, 4, 3).params, CVAE(config.model)
+    params, generate = train_state.create(config, 4, 3).params, passes.make_generate(config)
 
     @jax.jit
     def program(params, key, video, action, position):
         video = to_unit_range(video)
-        conditions = rollout.align_conditions(action, position, config.model.condition)
-        noise = jax.random.normal(key, (batch, 1, predicted, config.model.z_dim))
-        made = rollout.generate(model, params, video[:, :context], conditions, noise)
+        noise = jax.random.normal(key, (len(video), 1, predicted, config.model.z_dim))
+        made = generate(params, video[:, :context], action, position, noise)
         return metrics.psnr(made[:, 0], video[:, context:])
 
     keys = _keys()

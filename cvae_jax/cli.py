@@ -117,16 +117,14 @@ def _run(flag_values):
         return
     from cvae_jax import evaluate, parallel, pretrained, sample
 
+    if mode == "sample":
+        parallel.share_cores(parallel.MAX_CPU_DEVICES)  # before what follows looks for devices
     workdir = Path(flag_values.workdir or pretrained.WORKDIR)
     if not flag_values.workdir:
         pretrained.unpack(workdir)
         print(f"no --workdir: the model that comes with this project, in {workdir}")
-    config = _config_of_run(flag_values, workdir)
-    if mode == "evaluate":
-        evaluate.run(workdir, config, flag_values.checkpoint)
-        return
-    parallel.share_cores(config.sample.num_samples)
-    sample.run(workdir, config, flag_values.checkpoint)
+    module = evaluate if mode == "evaluate" else sample
+    module.run(workdir, _config_of_run(flag_values, workdir), flag_values.checkpoint)
 
 
 def _config_of_file(flag_values) -> Config:

@@ -28,7 +28,8 @@ def share_cores(batch_size: int, num_processes: int = 1, num_here: int = 1) -> N
     """On a CPU, makes of the cores as many devices as can share a batch evenly, at most four.
 
     XLA gives a device's cores to some operations at once and leaves them idle in the others; a
-    device for each core keeps it busy in all. GPUs and TPUs are what they are. Of several
+    device for each core keeps it busy in all. A batch may as well be a clip's samples, of which the
+    last ones only fill a pass. GPUs and TPUs are what they are. Of several
     processes each takes its share of the batch and, if some are on this machine, of the cores.
     To be called before JAX looks for devices. JAX_NUM_CPU_DEVICES, or a number of host devices in
     XLA_FLAGS, that is already set is left alone and turns it off.
@@ -105,12 +106,13 @@ def compiler_options() -> dict[str, bool | str]:
     return {name: value for name, value in _OPTIONS.items() if name not in flags}
 
 
-def pmap_sharded(function: Callable) -> Callable:
+def pmap_sharded(function: Callable, most: int | None = None) -> Callable:
     """Pmap of `function(state, shards, constant) -> results`, with a leading axis of devices.
 
-    On this process's own devices; other processes need not take part.
+    On this process's own devices, or the first `most`; other processes need not take part.
     """
-    return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0, None), devices=jax.local_devices())
+    devices = jax.local_devices()[:most]
+    return jax.pmap(function, axis_name=_AXIS, in_axes=(None, 0, None), devices=devices)
 
 
 def replicate(tree: Any) -> Any:

@@ -83,12 +83,27 @@ def sample_noise(
     return jax.vmap(of_clip)(jnp.asarray(clip_id))
 
 
+def make_generate(config: Config) -> Callable:
+    """`generate(params, context, action, position, noise)`: frames, as `rollout.generate`.
+
+    They are (clip, sample, target, height, width, 3) in [0, 1], of noise (clip, sample, target,
+    z_dim); action and position are those of context and targets.
+    """
+    model = CVAE(config.model)
+
+    def generate(params, context, action, position, noise):
+        conditions = rollout.align_conditions(action, position, config.model.condition)
+        return rollout.generate(model, params, context, conditions, noise)
+
+    return generate
+
+
 def make_score(config: Config, evaluation: EvalConfig, count: int) -> Callable:
     """`score(networks, (batch, spread), first)` for `count` samples of each clip, from `first` on.
 
     Gives figures and the new spread: `model/...` (clip, sample, target), `spread` (clip, target).
     """
-    generate, scores = _make_generate(config), _make_scores(evaluation)
+    generate, scores = make_generate(config), _make_scores(evaluation)
     num_context, num_samples = evaluation.num_context_frames, evaluation.num_samples
 
     def score(networks, inputs, first):
@@ -111,7 +126,7 @@ def make_describe(config: Config, evaluation: EvalConfig, thorough: bool) -> Cal
     others: by name, actions and positions in place of the clip's own. change: as of
     `baselines.mean_change`, or None. Scores have one sample, the first one's noise.
     """
-    generate, scores = _make_generate(config), _make_scores(evaluation)
+    generate, scores = make_generate(config), _make_scores(evaluation)
     model, psnr = CVAE(config.model), _psnr(evaluation)
     num_context = evaluation.num_context_frames
 
@@ -143,7 +158,7 @@ def make_features(config: Config, evaluation: EvalConfig) -> Callable:
 
     Of context and targets: the true ones, sample 1's, and the last context frame repeated.
     """
-    generate, num_context = _make_generate(config), evaluation.num_context_frames
+    generate, num_context = make_generate(config), evaluation.num_context_frames
 
     def features(networks, batch, _):
         context = to_unit_range(batch.video[:, :num_context])
@@ -161,17 +176,6 @@ def make_features(config: Config, evaluation: EvalConfig) -> Callable:
         }
 
     return features
-
-
-def _make_generate(config):
-    model = CVAE(config.model)
-
-    def generate(params, context, action, position, noise):
-        """(clip, sample, target, height, width, 3) of noise (clip, sample, target, z_dim)."""
-        conditions = rollout.align_conditions(action, position, config.model.condition)
-        return rollout.generate(model, params, context, conditions, noise)
-
-    return generate
 
 
 def _psnr(evaluation):

@@ -23,7 +23,6 @@ from cvae_jax.data.pipeline import Batch
 from cvae_jax.errors import UserError
 from cvae_jax.files import check_writable, read_json, write_json
 from cvae_jax.logs import Progress
-from cvae_jax.models.cvae import CVAE
 from cvae_jax.types import to_uint8, to_unit_range
 
 FRAMES_PER_SECOND = 4
@@ -79,32 +78,30 @@ def make_predict(config: Config) -> Callable[[rollout.Params, Batch], np.ndarray
 
     They are uint8 (clip, sample, target, height, width, 3), and of the same noise as in an
     evaluation over as many frames. Clips go one by one, samples a pass at a time on all devices,
-    so that a hundred of each fit into memory.
+    so that a hundred of each fit into memory; how many devices there are may change the rounding.
     """
-    model, num_context = CVAE(config.model), config.eval.num_context_frames
+    generate, num_context = passes.make_generate(config), config.eval.num_context_frames
     num_samples, num_targets = config.sample.num_samples, config.eval.num_predicted_frames
-    num_devices = parallel.round_up(1)
+    num_devices = min(parallel.round_up(1), num_samples)
     at_once = num_devices * measuring.pass_size(-(-num_samples // num_devices)).samples
 
-    def generate(params, sample, clip):
+    def draw(params, sample, clip):
         noise = passes.sample_noise(config, clip.clip_id, num_targets, sample[0], len(sample))
         context = to_unit_range(clip.video[:, :num_context])
-        conditions = rollout.align_conditions(clip.action, clip.position, config.model.condition)
-        return to_uint8(rollout.generate(model, params, context, conditions, noise)[0])
+        return to_uint8(generate(params, context, clip.action, clip.position, noise)[0])
 
-    program = parallel.pmap_sharded(generate)
+    program = parallel.pmap_sharded(draw, most=num_devices)
+
+    def predict_clip(params, clip):
+        samples = np.arange(at_once).reshape(num_devices, -1)
+        passes_of_clip = (
+            program(params, start + samples, clip) for start in range(0, num_samples, at_once)
+        )
+        return np.concatenate([parallel.unshard(frames) for frames in passes_of_clip])[:num_samples]
 
     def predict(params, batch):
-        params = parallel.replicate(params)
         clips = [Batch(*(field[[number]] for field in batch)) for number in range(len(batch.video))]
-        predicted = []
-        for clip in clips:
-            starts = range(0, num_samples, at_once)
-            shards = (parallel.shard(start + np.arange(at_once)) for start in starts)
-            made = [program(params, shard, clip) for shard in shards]  # none is waited for
-            frames = np.concatenate([parallel.unshard(one) for one in made])
-            predicted.append(frames[:num_samples])
-        return np.stack(predicted)
+        return np.stack([predict_clip(params, clip) for clip in clips])
 
     return predict
 

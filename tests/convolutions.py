@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def random(shape, seed):
@@ -19,3 +20,15 @@ def enlarged(x):
 
 def enlarged_conv(x, kernel):
     return library_conv(enlarged(x), kernel)
+
+
+def same_with_gradients(ours, plain, *arguments):
+    weigh = random(jax.eval_shape(plain, *arguments).shape, 99)
+    for function in (lambda f: f(*arguments), lambda f: _gradients(f, weigh, arguments)):
+        both = [jax.tree.leaves(jax.jit(function, static_argnums=0)(f)) for f in (ours, plain)]
+        for left, right in zip(*both, strict=True):
+            np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-4)
+
+
+def _gradients(function, weigh, arguments):
+    return jax.grad(lambda args: (function(*args) * weigh).sum())(arguments)

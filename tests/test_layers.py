@@ -4,52 +4,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvae_jax.models import convolution, layers
-from tests.convolutions import enlarged, enlarged_conv, library_conv, random
-
-
-def _same_with_gradients(ours, plain, *arguments):
-    weigh = random(jax.eval_shape(plain, *arguments).shape, 99)
-    for function in (lambda f: f(*arguments), lambda f: _gradients(f, weigh, arguments)):
-        both = [jax.tree.leaves(jax.jit(function, static_argnums=0)(f)) for f in (ours, plain)]
-        for left, right in zip(*both, strict=True):
-            np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-4)
-
-
-def _gradients(function, weigh, arguments):
-    return jax.grad(lambda args: (function(*args) * weigh).sum())(arguments)
+from cvae_jax.models import layers
+from tests.convolutions import (
+    enlarged,
+    enlarged_conv,
+    library_conv,
+    random,
+    same_with_gradients,
+)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8)])
 def test_upsampled_convolution_equals_enlarging_first(size):
     x, kernel = random((2, *size, 3), 0), random((3, 3, 3, 4), 1)
-    _same_with_gradients(layers.upsampled_conv3x3, enlarged_conv, x, kernel)
-
-
-PADDINGS = [((1, 1), (1, 1)), ((1, 0), (0, 1))]
-
-
-@pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("width", [4, 6, 5])  # four and two results side by side, and neither
-@pytest.mark.parametrize(
-    ("inputs", "outputs"), [(3, 16), (16, 3), (16, 16), (8, 8), (3, 20), (20, 3)]
-)
-def test_convolution_equals_the_plain_one(inputs, outputs, width, padding):
-    side = 1 + sum(padding[0])
-    x, kernel = random((2, 3, width, inputs), 0), random((side, side, inputs, outputs), 1)
-    plain = lambda x, kernel: library_conv(x, kernel, padding)  # noqa: E731
-    ours = lambda x, kernel: convolution.convolve(x, kernel, padding)  # noqa: E731
-    _same_with_gradients(ours, plain, x, kernel)
-
-
-@pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("frames", [5, 20, 32, 37])  # too few, at once, groups, and part of one
-def test_kernel_gradient_by_groups_equals_the_plain_one(frames, padding):
-    side = 1 + sum(padding[0])
-    x, kernel = random((frames, 3, 4, 3), 0), random((side, side, 3, 32), 1)
-    plain = lambda x, kernel: library_conv(x, kernel, padding)  # noqa: E731
-    ours = lambda x, kernel: convolution.convolve(x, kernel, padding)  # noqa: E731
-    _same_with_gradients(ours, plain, x, kernel)
+    same_with_gradients(layers.upsampled_conv3x3, enlarged_conv, x, kernel)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -98,7 +66,7 @@ def test_block_is_convolutions_with_standardized_kernels_each_activated():
             x = layers.activation(_plain_conv(x, params["params"][name]))
         return x
 
-    _same_with_gradients(layer.apply, plain, params, x)
+    same_with_gradients(layer.apply, plain, params, x)
 
 
 @pytest.mark.parametrize("upsample", [False, True])
@@ -114,7 +82,7 @@ def test_merged_skip_equals_convolving_the_concatenation(upsample):
         both = jnp.concatenate([x, jnp.repeat(skip, frames_per_clip, axis=0)], axis=-1)
         return layers.activation(_plain_conv(both, params["params"]))
 
-    _same_with_gradients(layer.apply, plain, params, x, skip)
+    same_with_gradients(layer.apply, plain, params, x, skip)
 
 
 def test_matrix_convolution_equals_a_convolution():
@@ -126,7 +94,7 @@ def test_matrix_convolution_equals_a_convolution():
         dense = params["params"]["Dense_0"]
         return library_conv(x, dense["kernel"].reshape(3, 3, 3, 4)) + dense["bias"]
 
-    _same_with_gradients(layer.apply, plain, params, x)
+    same_with_gradients(layer.apply, plain, params, x)
 
 
 def test_max_pool_is_the_largest_of_each_two_by_two():

@@ -10,6 +10,7 @@ import pytest
 
 from configs import tiny
 from cvae_jax import baselines, fvd, measuring, passes, rollout, sample, train_state, validation
+from cvae_jax.config import SampleConfig
 from cvae_jax.data import pipeline, sources
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.types import to_unit_range
@@ -72,6 +73,14 @@ def test_scores_and_spread_equal_a_loop_over_samples(config, source, params, pre
     spread = np.sqrt(predicted.var(axis=1, ddof=1).mean((-3, -2, -1)))
     assert spread.min() > 1e-3
     np.testing.assert_allclose(figures["spread"], spread, rtol=1e-3)
+
+
+def test_what_is_drawn_is_what_is_measured(config, source, params, predicted):
+    """27 samples in their order, a pass at a time."""
+    drawn_config = dataclasses.replace(config, sample=SampleConfig(num_samples=27))
+    drawn = sample.make_predict(drawn_config)(params, _clips(source))
+    assert drawn.dtype == np.uint8
+    np.testing.assert_allclose(drawn, predicted * 255, atol=0.51)
 
 
 def test_noise_of_a_sample_is_its_own(config):

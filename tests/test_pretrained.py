@@ -78,16 +78,14 @@ def _main(folder, *arguments):
 def test_it_is_as_good_as_stated_and_draws_without_data_or_training(tmp_path):
     stated = json.loads((pretrained.FOLDER / f"{pretrained.NAME}.json").read_text())["evaluation"]
     assert stated["model"]["psnr_mean"] > stated["copy_last_frame"]["psnr_mean"] + 5.5
+    _main(tmp_path, "--mode=sample", "--config.sample.clips=0")  # a newcomer's first command
+    workdir = tmp_path / pretrained.WORKDIR
+    assert (workdir / "samples" / "demo.gif").stat().st_size > 10_000
     told = _main(tmp_path, "--mode=evaluate", f"--config.eval.num_clips={NUM_CLIPS}")
     assert "test clips are simulated" in told
-    workdir = tmp_path / pretrained.WORKDIR
     found = json.loads((workdir / "evaluation" / "latest.json").read_text())
     clips = stated["model"]["psnr_per_clip"][:NUM_CLIPS]
     np.testing.assert_allclose(found["model"]["psnr_per_clip"], clips, atol=0.02)
-    told = _main(
-        tmp_path, "--mode=sample", "--config.sample.clips=0", "--config.sample.num_samples=1"
-    )
-    assert (workdir / "samples" / "demo.gif").stat().st_size > 10_000
     assert not (tmp_path / "data").exists()
 
 

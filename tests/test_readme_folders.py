@@ -52,10 +52,11 @@ def _run(root, commands, *more):
         words = [word.replace("/downloads/", f"{root}/") for word in arguments]
         words = [word for word in words if word.split("=")[0] not in set_here]
         adapted.append(words + small + [m for m in more if mode == "train"])
+    several_in_one = {"JAX_NUM_CPU_DEVICES": "1"}  # the number is settled by the first command
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(adapted)],
         cwd=root,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | several_in_one,
         capture_output=True,
         text=True,
         timeout=900,

@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _GROUP = 8
-"""Frames of a kernel's gradient together, in the place of channels: vectors hold 4, 8 or 16."""
+"""Frames in a group: they stand in the place of channels, and vectors hold 4, 8 or 16."""
 _MOST_AT_ONCE = 24
-"""Frames of which no groups are made, as a loop over them gains nothing."""
+"""Up to so many frames one convolution is as fast as groups."""
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -89,19 +89,24 @@ def _kernel_gradient(x, gradient, kernel, padding):
     One over all frames at once is up to three times slower as they outgrow the caches. The last
     group ends with the last frame, and leaves out what the group before it has counted.
     """
-    of_frames = lambda x, gradient: _plain(  # noqa: E731
-        x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), padding
-    ).transpose(1, 2, 0, 3)
     missing = max(0, _GROUP - len(x))
     x, gradient = (jnp.pad(a, ((0, missing), *((0, 0),) * 3)) for a in (x, gradient))
     if len(x) <= _MOST_AT_ONCE:
-        return of_frames(x, gradient)
+        return _gradient_of_frames(x, gradient, padding)
 
     def add_group(total, wanted):
         start = jnp.minimum(wanted, len(x) - _GROUP)
-        group = [jax.lax.dynamic_slice_in_dim(a, start, _GROUP) for a in (x, gradient)]
+        frames, of_frames = (jax.lax.dynamic_slice_in_dim(a, start, _GROUP) for a in (x, gradient))
         new = start + jnp.arange(_GROUP) >= wanted
-        return total + of_frames(group[0], jnp.where(new[:, None, None, None], group[1], 0.0)), None
+        of_new = jnp.where(new[:, None, None, None], of_frames, 0)
+        return total + _gradient_of_frames(frames, of_new, padding), None
 
     wanted = _GROUP * jnp.arange(math.ceil(len(x) / _GROUP))
-    return jax.lax.scan(add_group, jnp.zeros_like(kernel), wanted)[0]
+    total = jnp.zeros(kernel.shape, jnp.float32)
+    return jax.lax.scan(add_group, total, wanted)[0].astype(kernel.dtype)
+
+
+def _gradient_of_frames(x, gradient, padding):
+    """The kernel's, with frames in the place of channels and x's channels in that of frames."""
+    turned = _plain(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), padding)
+    return turned.transpose(1, 2, 0, 3)

@@ -192,7 +192,8 @@ class MergeSkip(nn.Module):
 class MatrixConv3x3(nn.Module):
     """A 3x3 convolution as one matrix product over shifted copies.
 
-    For small maps inside a loop over time, where XLA's convolution gradients are slow on a CPU.
+    For small maps inside a loop over time, where autodiff's gradients of a convolution are slow on
+    a CPU (convolution.py).
     """
 
     features: int
