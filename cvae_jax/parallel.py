@@ -28,8 +28,8 @@ def share_cores(batch_size: int, num_processes: int = 1, num_here: int = 1) -> N
     """On a CPU, makes of the cores as many devices as can share a batch evenly, at most four.
 
     XLA gives a device's cores to some operations at once and leaves them idle in the others; a
-    device for each core keeps it busy in all. A batch may as well be a clip's samples, of which the
-    last ones only fill a pass. GPUs and TPUs are what they are. Of several
+    device for each core keeps it busy in all. Samples to draw fill up whatever number there is:
+    MAX_CPU_DEVICES as their batch asks for 1, 2 or 4. GPUs and TPUs are what they are. Of several
     processes each takes its share of the batch and, if some are on this machine, of the cores.
     To be called before JAX looks for devices. JAX_NUM_CPU_DEVICES, or a number of host devices in
     XLA_FLAGS, that is already set is left alone and turns it off.

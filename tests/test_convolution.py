@@ -1,3 +1,4 @@
+import functools
 import re
 
 import jax
@@ -11,6 +12,14 @@ from tests.convolutions import library_conv, random, same_with_gradients
 PADDINGS = [((1, 1), (1, 1)), ((1, 0), (0, 1))]
 
 
+def _both(padding):
+    """Our form and the plain one, of x and kernel."""
+    return [
+        functools.partial(convolution.convolve, padding=padding),
+        functools.partial(library_conv, padding=padding),
+    ]
+
+
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("width", [4, 6, 5])  # four and two results side by side, and neither
 @pytest.mark.parametrize(
@@ -19,9 +28,7 @@ PADDINGS = [((1, 1), (1, 1)), ((1, 0), (0, 1))]
 def test_convolution_equals_the_plain_one(inputs, outputs, width, padding):
     side = 1 + sum(padding[0])
     x, kernel = random((2, 3, width, inputs), 0), random((side, side, inputs, outputs), 1)
-    plain = lambda x, kernel: library_conv(x, kernel, padding)  # noqa: E731
-    ours = lambda x, kernel: convolution.convolve(x, kernel, padding)  # noqa: E731
-    same_with_gradients(ours, plain, x, kernel)
+    same_with_gradients(*_both(padding), x, kernel)
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
@@ -29,16 +36,14 @@ def test_convolution_equals_the_plain_one(inputs, outputs, width, padding):
 def test_kernel_gradient_by_groups_equals_the_plain_one(frames, padding):
     side = 1 + sum(padding[0])
     x, kernel = random((frames, 3, 4, 3), 0), random((side, side, 3, 32), 1)
-    plain = lambda x, kernel: library_conv(x, kernel, padding)  # noqa: E731
-    ours = lambda x, kernel: convolution.convolve(x, kernel, padding)  # noqa: E731
-    same_with_gradients(ours, plain, x, kernel)
+    same_with_gradients(*_both(padding), x, kernel)
 
 
 def test_other_backends_take_the_plain_form_and_its_gradients(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     x, kernel = random((40, 3, 4, 3), 0), random((3, 3, 3, 16), 1)
-    ours = lambda x, kernel: convolution.convolve(x, kernel, PADDINGS[0])  # noqa: E731
-    same_with_gradients(ours, library_conv, x, kernel)
+    ours, plain = _both(PADDINGS[0])
+    same_with_gradients(ours, plain, x, kernel)
     assert "scan" not in str(jax.make_jaxpr(jax.grad(lambda x: ours(x, kernel).sum()))(x))
 
 
@@ -54,8 +59,8 @@ def _in_a_loop(convolve):
 @pytest.mark.parametrize("frames", [6, 40])
 def test_in_a_loop_gradients_have_the_one_form_that_is_fast_there(frames):
     x, kernel = random((frames, 4, 4, 8), 0), 0.1 * random((3, 3, 8, 8), 1)
-    ours = _in_a_loop(lambda x, kernel: convolution.convolve(x, kernel, PADDINGS[0]))
-    same_with_gradients(ours, _in_a_loop(library_conv), x, kernel)
+    ours, plain = (_in_a_loop(form) for form in _both(PADDINGS[0]))
+    same_with_gradients(ours, plain, x, kernel)
 
     def forms(loop):
         gradient = jax.grad(lambda arguments: loop(*arguments).sum())
@@ -63,7 +68,7 @@ def test_in_a_loop_gradients_have_the_one_form_that_is_fast_there(frames):
         return set(re.findall(r"lhs_spec=\(.*?\), rhs_spec=\(.*?\), out_spec=\(.*?\)", text))
 
     assert forms(ours) == {"lhs_spec=(0, 3, 1, 2), rhs_spec=(3, 2, 0, 1), out_spec=(0, 3, 1, 2)"}
-    assert len(forms(_in_a_loop(library_conv))) > 1
+    assert len(forms(plain)) > 1
 
 
 def test_kernel_gradient_in_bfloat16_is_summed_in_float32():

@@ -86,7 +86,7 @@ def _plain_kernel_gradient(x, gradient, kernel, padding):
 def _kernel_gradient(x, gradient, kernel, padding):
     """As a convolution with frames in the place of channels; of many frames, a sum over groups.
 
-    One over all frames at once is up to three times slower as they outgrow the caches. The last
+    One over all frames at once is up to five times slower as they outgrow the caches. The last
     group ends with the last frame, and leaves out what the group before it has counted.
     """
     missing = max(0, _GROUP - len(x))
