@@ -4,6 +4,7 @@ State is one unstacked copy; batches are split over the local devices along thei
 """
 
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -77,9 +78,11 @@ def compiled(program: jax.stages.Lowered) -> jax.stages.Compiled:
     is left as it is.
     """
     events: list[str] = []
+    thread = threading.get_ident()
 
     def hear(event: str, **_: Any) -> None:
-        events.append(event)
+        if threading.get_ident() == thread:
+            events.append(event)
 
     jax.monitoring.register_event_listener(hear)
     try:

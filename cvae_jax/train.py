@@ -68,10 +68,9 @@ def _train(
     train_step = TrainStep(config)
     dims = len(source.statistics.action_mean), len(source.statistics.position_mean)
     like = train_state.shapes(config, *dims)
-    _check_memory(config, train_step, like, dims, teacher_forcing_ratio)
+    free = memory.check_state(config, like)
     evaluation = _validation(config, len(validation))
     measurement = measuring.Measurement(config, evaluation, validation, thorough=False)
-    shape = settings.batch_size, config.data.num_predicted_frames
     num_frames = config.data.num_context_frames + config.data.num_predicted_frames
     frames_per_step = settings.batch_size * num_frames
 
@@ -99,15 +98,16 @@ def _train(
                 process_count=jax.process_count(),
             )
         )
+        ways = _ways(config, teacher_forcing_ratio, start_step)
+        programs = memory.Programs(config, train_step, like, ways, dims, free)
         log: Any = MetricsLog(workdir, start_step) if first else contextlib.nullcontext()
         bar = Progress(num_steps, start_step, frames_per_step=frames_per_step, silent=not first)
         watch = divergence.Watch(workdir)
         last_log_step, last_log_time = start_step, time.monotonic()
-        with log, bar:
+        with log, bar, programs:
             for step, batch in zip(range(start_step, num_steps), batches, strict=False):
-                use_true = draw_teacher_forcing(
-                    config.seed, step, teacher_forcing_ratio[step], config.teacher_forcing, shape
-                )
+                use_true = _draw(config, teacher_forcing_ratio, step)
+                programs.wait_for(bool(use_true.all()))
                 state, metrics = train_step(state, batch, use_true, kl_weight[step])
                 recent.append(metrics)
                 done = step + 1
@@ -165,13 +165,19 @@ def _check_condition(config: Config, statistics: Statistics) -> None:
     )
 
 
-def _check_memory(config, train_step, like, dims, ratio):
-    """Prints what a step needs; raises UserError if that is not there."""
+def _draw(config, ratio, step):
+    shape = config.train.batch_size, config.data.num_predicted_frames
+    return draw_teacher_forcing(config.seed, step, ratio[step], config.teacher_forcing, shape)
+
+
+def _ways(config, ratio, start_step):
+    """Which programs a run takes, teacher-forced or free-running, the first step's first."""
     if jax.process_count() > 1:
-        return  # JAX compiles the programs of several processes from arrays alone, not from shapes
+        return []  # JAX compiles the programs of several processes from arrays alone, not shapes
     forced = ratio.min() == 1 or (config.teacher_forcing.unit == "batch" and ratio.max() > 0)
     ways = [way for way, used in ((True, forced), (False, ratio.min() < 1)) if used]
-    hosts.say(memory.check_step(config, train_step, like, ways, dims))
+    first = bool(_draw(config, ratio, start_step).all())
+    return sorted(ways, key=lambda way: way != first)
 
 
 def _is_due(done: int, every: int, num_steps: int) -> bool:

@@ -1,5 +1,6 @@
 """What training changes from step to step, as one value."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -42,29 +43,34 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 
 def create(config: Config, action_dim: int, position_dim: int) -> TrainState:
     """The state before the first step; a pure function of the config and its seed."""
-    # It runs once; so it compiles in a third of the time.
-    init = jax.jit(CVAE(config.model).init, compiler_options={"xla_backend_optimization_level": 0})
-    return _create(init, config, action_dim, position_dim)
+    return _creation(config, action_dim, position_dim)()
 
 
 def shapes(config: Config, action_dim: int, position_dim: int) -> TrainState:
     """The shapes and types of what `create` returns; computes nothing."""
-    init = CVAE(config.model).init
-    return jax.eval_shape(lambda: _create(init, config, action_dim, position_dim))
+    return jax.eval_shape(_creation(config, action_dim, position_dim))
 
 
-def _create(init, config, action_dim, position_dim):
+@functools.cache
+def _creation(config, action_dim, position_dim):
+    """A program without arguments, traced once for both."""
     dims = {"none": 0, "action": action_dim, "action_position": action_dim + position_dim}
     model = config.model
-    frame = jnp.zeros((1, FRAME_SIZE, FRAME_SIZE, FRAME_CHANNELS))
-    latent = jnp.zeros((1, model.z_dim))
-    conditions = jnp.zeros((1, model.window, dims[model.condition]))
-    path = jnp.zeros((1, action_dim if model.condition != "none" else 0))
-    params = init(jax.random.key(config.seed), frame, latent, conditions, path)["params"]
-    return TrainState(
-        step=jnp.int32(0),
-        params=params,
-        optimizer_state=make_optimizer(config).init(params),
-        num_skipped=jnp.int32(0),
-        num_skipped_in_row=jnp.int32(0),
-    )
+
+    def create():
+        frame = jnp.zeros((1, FRAME_SIZE, FRAME_SIZE, FRAME_CHANNELS))
+        latent = jnp.zeros((1, model.z_dim))
+        conditions = jnp.zeros((1, model.window, dims[model.condition]))
+        path = jnp.zeros((1, action_dim if model.condition != "none" else 0))
+        key = jax.random.key(config.seed)
+        params = CVAE(model).init(key, frame, latent, conditions, path)["params"]
+        return TrainState(
+            step=jnp.int32(0),
+            params=params,
+            optimizer_state=make_optimizer(config).init(params),
+            num_skipped=jnp.int32(0),
+            num_skipped_in_row=jnp.int32(0),
+        )
+
+    # It runs once; so it compiles in a third of the time.
+    return jax.jit(create, compiler_options={"xla_backend_optimization_level": 0})

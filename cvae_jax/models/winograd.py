@@ -31,28 +31,38 @@ each product along a row, a first axis of those along a column."""
 
 
 class _Filter(NamedTuple):
-    """How results come of windows: A ((G k) * (B x)); a window starts every `stride` places."""
+    """How results come of windows: A ((G k) * (B x)); a window starts every `stride` places.
 
-    of_window: Matrix
-    of_kernel: Matrix
-    of_result: Matrix
+    Each of the three is a product of matrices, which are applied from the last to the first.
+    """
+
+    of_window: tuple[Matrix, ...]
+    of_kernel: tuple[Matrix, ...]
+    of_result: tuple[Matrix, ...]
     stride: int
 
 
-def _winograd(points: Sequence[float]) -> _Filter:
+def _winograd(point: float, other: float) -> _Filter:
     """F(4, 3), four results from six products: polynomials multiplied by values at points.
 
-    The points are these five and infinity (Cook-Toom: Blahut 2010, chapter 5).
+    The points are 0, these two with either sign, and infinity (Cook-Toom: Blahut 2010, chapter 5).
+    Values at a point and its negative are sum and difference of what comes of even and of odd
+    powers, so half of the work serves both.
     """
+    points = [0.0, point, -point, other, -other]
     others = [np.delete(points, place) for place in range(len(points))]
     windows = [[*np.poly(rest)[::-1], 0.0] for rest in others] + [np.poly(points)[::-1]]
     scales = [np.prod(point - rest) for point, rest in zip(points, others, strict=True)]
     kernels = np.vander(points, 3, increasing=True) / np.array(scales)[:, None]
     results = np.vander(points, 4, increasing=True).T
+    signs = np.eye(6)
+    for place in (1, 3):
+        signs[place : place + 2, place : place + 2] = [[1.0, 1.0], [1.0, -1.0]]
+    halves, both = np.linalg.inv(signs), _matrix(signs)
     return _Filter(
-        _matrix(windows),
-        _matrix([*kernels, [0.0, 0.0, 1.0]]),
-        _matrix(np.column_stack([results, [0.0, 0.0, 0.0, 1.0]])),
+        (both, _matrix(halves @ windows)),
+        (both, _matrix(halves @ [*kernels, [0.0, 0.0, 1.0]])),
+        (_matrix(np.column_stack([results, [0.0, 0.0, 0.0, 1.0]]) @ halves), both),
         stride=4,
     )
 
@@ -61,13 +71,13 @@ def _matrix(rows) -> Matrix:
     return tuple(tuple(float(value) for value in row) for row in np.round(rows, 12) + 0.0)
 
 
-_SAME_SIZE = _winograd([0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2])
+_SAME_SIZE = _winograd(2 / 3, 3 / 2)
 """36 products for 16 results, where the plain form has 144. These points lose least in float32:
 an error of 4 times the plain form's, where the usual 0, 1, -1, 2, -2 have one of 10 times."""
 _UPSAMPLED = _Filter(
-    ((1.0, -1.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 1.0)),
-    ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0)),
-    ((1.0, 1.0, 0.0), (0.0, 1.0, 1.0)),
+    (((1.0, -1.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 1.0)),),
+    (((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0)),),
+    (((1.0, 1.0, 0.0), (0.0, 1.0, 1.0)),),
     stride=1,
 )
 """9 products for the 2x2 results of a pixel enlarged, where the plain form has 36. With a pixel's
@@ -103,14 +113,14 @@ def conv3x3(
     x: Float[Array, "frames height width in"], kernel: Float[Array, "3 3 in out"]
 ) -> Float[Array, "frames height width out"]:
     """A 3x3 convolution, stride 1, zero padding; height and width are multiples of 4."""
-    return _filtered(_SAME_SIZE, x, kernel)
+    return _traced_once(_SAME_SIZE, x, kernel)
 
 
 def upsampled_conv3x3(
     x: Float[Array, "frames height width in"], kernel: Float[Array, "3 3 in out"]
 ) -> Float[Array, "frames 2*height 2*width out"]:
     """`conv3x3` of `x` enlarged twice by nearest neighbours, without enlarging it."""
-    return _filtered(_UPSAMPLED, x, kernel)
+    return _traced_once(_UPSAMPLED, x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -135,11 +145,12 @@ def _backward(form, given, gradient):
 
     def of_chunk(kernel_sums, chunk):
         x, gradient = chunk
-        window_tiles, windows_back = jax.vjp(functools.partial(_window_tiles, form), x)
+        window_tiles = _window_tiles(form, x)
         result_tiles = _results_back(form, gradient)
         of_kernel = _multiplied("ptc,pto->pco", window_tiles, result_tiles)
         kernel_sums = jax.tree.map(jnp.add, kernel_sums, of_kernel)
-        return kernel_sums, *windows_back(_multiplied("pto,poc->ptc", result_tiles, turned_tiles))
+        to_windows = _multiplied("pto,poc->ptc", result_tiles, turned_tiles)
+        return kernel_sums, _window_tiles_back(form, to_windows, x.shape)
 
     chunks = tuple(_chunked(form, x, kernel, array) for array in (x, gradient))
     start = [jnp.zeros_like(tiles.swapaxes(1, 2)) for tiles in turned_tiles]
@@ -148,64 +159,108 @@ def _backward(form, given, gradient):
 
 
 _filtered.defvjp(_forward, _backward)
+_traced_once = jax.jit(_filtered, static_argnums=0)
+"""Layers of equal shapes share their tracing, those of a run's second program as well."""
 
 
 def _multiplied(subscripts: str, left: Tiles, right: Tiles) -> Tiles:
     return [jnp.einsum(subscripts, a, b) for a, b in zip(left, right, strict=True)]
 
 
+def _applied(matrices: Sequence[Matrix], parts: Sequence[Array]) -> list[Array]:
+    """Sums of the parts, weighted by a row each; one matrix after the other, the last one first."""
+    for matrix in reversed(matrices):
+        parts = [_combined(weights, parts) for weights in matrix]
+    return list(parts)
+
+
 def _combined(weights: Sequence[float], parts: Sequence[Array]) -> Array:
-    terms = [weight * part for weight, part in zip(weights, parts, strict=True) if weight]
-    return functools.reduce(operator.add, terms)
+    pairs = [(weight, part) for weight, part in zip(weights, parts, strict=True) if weight]
+    (weight, part), *rest = sorted(pairs, key=lambda pair: -pair[0])
+    total = part if weight == 1.0 else weight * part
+    for weight, part in rest:
+        term = part if abs(weight) == 1.0 else abs(weight) * part
+        total = total + term if weight > 0 else total - term
+    return total
 
 
-def _transposed(matrix: Matrix) -> Matrix:
-    return tuple(zip(*matrix, strict=True))
+def _transposed(matrices: Sequence[Matrix]) -> tuple[Matrix, ...]:
+    return tuple(tuple(zip(*matrix, strict=True)) for matrix in reversed(matrices))
 
 
 def _window_tiles(form, x):
     """B x, along both sides: (products, tiles, channels) for each product along a row."""
     height, width, channels = x.shape[1:]
-    size, step = len(form.of_window), form.stride
+    size, step = form.stride + 2, form.stride
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = [padded[:, place : place + height - step + 1 : step] for place in range(size)]
-    tall = jnp.stack([_combined(weights, rows) for weights in form.of_window])
+    tall = jnp.stack(_applied(form.of_window, rows))
     columns = [tall[:, :, :, place : place + width - step + 1 : step] for place in range(size)]
-    return [_combined(weights, columns).reshape(size, -1, channels) for weights in form.of_window]
+    tiles = _applied(form.of_window, columns)
+    return [tile.reshape(len(tile), -1, channels) for tile in tiles]
+
+
+def _window_tiles_back(form, tiles, shape):
+    """The transpose of `_window_tiles`, to the chunk's inputs of this shape."""
+    frames, height, width, channels = shape
+    step, back = form.stride, _transposed(form.of_window)
+    grid = (-1, frames, height // step, width // step, channels)
+    columns = _applied(back, [tile.reshape(grid) for tile in tiles])
+    tall = _overlapping(columns, step, axis=3)
+    rows = _applied(back, list(tall))
+    return _overlapping(rows, step, axis=1)
+
+
+def _overlapping(places, step, axis):
+    """Windows along an axis, given by their places, put where they were and added up.
+
+    A window starts one before its first result.
+    """
+    sums = []
+    for own in range(step):
+        there = [(place - 1 - own, part) for place, part in enumerate(places)]
+        moved = [_moved(part, by // step, axis) for by, part in there if by % step == 0]
+        sums.append(functools.reduce(operator.add, moved))
+    out = jnp.stack(sums, axis=axis + 1)
+    return out.reshape(*out.shape[:axis], -1, *out.shape[axis + 2 :])
+
+
+def _moved(x, by, axis):
+    """`x` moved along an axis, with zeros moving in."""
+    around = [(by, -by, 0) if this == axis else (0, 0, 0) for this in range(x.ndim)]
+    return jax.lax.pad(x, np.zeros((), x.dtype), around) if by else x
 
 
 def _kernel_tiles(form, kernel):
     """G k, along both sides: (products, in, out) for each product along a row."""
-    tall = jnp.stack([_combined(weights, list(kernel)) for weights in form.of_kernel])
-    return [_combined(weights, list(tall.swapaxes(0, 1))) for weights in form.of_kernel]
+    tall = jnp.stack(_applied(form.of_kernel, list(kernel)))
+    return _applied(form.of_kernel, list(tall.swapaxes(0, 1)))
 
 
 def _kernel_tiles_back(form, tiles):
     """The transpose of `_kernel_tiles`; that of autodiff is many times slower."""
-    taps = _transposed(form.of_kernel)
-    tall = jnp.stack([_combined(weights, tiles) for weights in taps], axis=1)
-    return jnp.stack([_combined(weights, list(tall)) for weights in taps])
+    back = _transposed(form.of_kernel)
+    tall = jnp.stack(_applied(back, tiles), axis=1)
+    return jnp.stack(_applied(back, list(tall)))
 
 
 def _results(form, products, shape):
     """A of the products, along both sides: the chunk's results, of windows of this shape."""
-    frames, height, width, _ = shape
-    outputs = products[0].shape[-1]
-    columns = width // form.stride * len(form.of_result)
-    wide = jnp.stack([_combined(weights, products) for weights in form.of_result], axis=2)
-    wide = wide.reshape(-1, frames, height // form.stride, columns, outputs)
-    rows = [_combined(weights, list(wide)) for weights in form.of_result]
-    return jnp.stack(rows, axis=2).reshape(frames, -1, columns, outputs)
+    frames, height = shape[:2]
+    wide = jnp.stack(_applied(form.of_result, products), axis=2)
+    wide = wide.reshape(len(products), frames, height // form.stride, -1, wide.shape[-1])
+    rows = jnp.stack(_applied(form.of_result, list(wide)), axis=2)
+    return rows.reshape(frames, -1, *rows.shape[3:])
 
 
 def _results_back(form, gradient):
     """The transpose of `_results`; that of autodiff is several times slower."""
-    size, of_products = len(form.of_result), _transposed(form.of_result)
+    back = _transposed(form.of_result)
+    size = len(form.of_result[0])
     rows = [gradient[:, place::size] for place in range(size)]
-    tall = jnp.stack([_combined(weights, rows) for weights in of_products])
+    tall = jnp.stack(_applied(back, rows))
     columns = [tall[:, :, :, place::size] for place in range(size)]
-    shape = (len(of_products), -1, gradient.shape[-1])
-    return [_combined(weights, columns).reshape(shape) for weights in of_products]
+    return [tile.reshape(len(tile), -1, gradient.shape[-1]) for tile in _applied(back, columns)]
 
 
 def _chunked(form, x, kernel, array):
@@ -214,7 +269,7 @@ def _chunked(form, x, kernel, array):
     Frames of zeros fill the last chunk up, where no fitting number of chunks divides the frames.
     A chunk aims at no less than half of the kernel's tiles, as it reads them all.
     """
-    products = len(form.of_window) ** 2
+    products = (form.stride + 2) ** 2
     tiles = x.itemsize * products * math.prod(x.shape[1:]) / form.stride**2
     kernel_tiles = x.itemsize * products * math.prod(kernel.shape[2:])
     least = max(1, min(len(x), round(len(x) * tiles / max(_CHUNK_BYTES, kernel_tiles / 2))))
