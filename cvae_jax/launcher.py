@@ -1,5 +1,6 @@
 """Settings of the process that a user should not have to know, each off by one variable."""
 
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -24,3 +25,12 @@ def prepare_process() -> None:
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = MALLOC
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def give_back_memory() -> None:
+    """Gives the pages of freed buffers back, which a malloc that keeps large ones holds.
+
+    Tracing and compiling leave hundreds of MiB in pieces too small for a step.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import serialize_executable
 
+from cvae_jax import launcher
 from cvae_jax.errors import UserError
 
 MAX_CPU_DEVICES = 4
@@ -89,9 +90,10 @@ def compiled(program: jax.stages.Lowered) -> jax.stages.Compiled:
         fresh = program.compile(compiler_options())
     finally:
         jax.monitoring.unregister_event_listener(hear)
-    if _KEPT not in events or jax.default_backend() != "cpu":
-        return fresh
-    return serialize_executable.deserialize_and_load(*serialize_executable.serialize(fresh))
+    if _KEPT in events and jax.default_backend() == "cpu":
+        fresh = serialize_executable.deserialize_and_load(*serialize_executable.serialize(fresh))
+    launcher.give_back_memory()
+    return fresh
 
 
 def compiler_options() -> dict[str, bool | str]:
