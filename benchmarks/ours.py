@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.clips import random_batch
-from benchmarks.worker import Work, serve
+from benchmarks.worker import MATMUL_SIZE, Work, serve
 from configs import bair
 from cvae_jax import (
     launcher,
@@ -28,8 +28,13 @@ from cvae_jax.types import to_unit_range
 
 
 def make_work(*, kind: str, **settings) -> Work:
-    """`training`, `generation` or `evaluation`; see their functions for the settings."""
-    kinds = {"training": _training, "generation": _generation, "evaluation": _evaluation}
+    """`training`, `generation`, `evaluation` or `matmul`; their functions tell the settings."""
+    kinds = {
+        "training": _training,
+        "generation": _generation,
+        "evaluation": _evaluation,
+        "matmul": _matmul,
+    }
     work = kinds[kind](**settings)
     device = jax.local_devices()[0]
     about = {"device": device.device_kind, "devices": parallel.describe(), "jax": jax.__version__}
@@ -37,10 +42,17 @@ def make_work(*, kind: str, **settings) -> Work:
 
 
 def make_config(
-    width: int, feedback: str, clips: int, context: int, predicted: int, samples: int = 1
+    width: int,
+    feedback: str,
+    clips: int,
+    context: int,
+    predicted: int,
+    samples: int = 1,
+    precision: str = "float32",
 ) -> Config:
     """configs/bair.py at another size."""
     values = bair.get_config()
+    values.model.dtype = precision
     values.model.width, values.model.feedback = width, feedback
     values.train.batch_size = clips
     for section in (values.data, values.eval):
@@ -49,8 +61,18 @@ def make_config(
     return validation.from_config_dict(values)
 
 
-def _training(width, clips, context, predicted, free_running, feedback):
-    config = make_config(width, feedback, clips, context, predicted)
+def _matmul(width, precision="float32"):
+    """A product of two square matrices, for what the device can do at most."""
+    on_cpu = jax.default_backend() == "cpu"
+    size = MATMUL_SIZE["cpu" if on_cpu else "gpu"]
+    keys = jax.random.split(jax.random.key(0))
+    a, b = (jax.random.normal(key, (size, size), precision) for key in keys)
+    product = jax.jit(jnp.matmul)
+    return lambda: jax.block_until_ready(product(a, b))
+
+
+def _training(width, clips, context, predicted, free_running, feedback, precision="float32"):
+    config = make_config(width, feedback, clips, context, predicted, precision=precision)
     batch = Batch(*random_batch(clips, context + predicted), np.arange(clips, dtype=np.int32))
     use_true = np.full((clips, predicted), not free_running)
     parallel.share_cores(clips)  # as main.py --mode=train does
@@ -67,8 +89,8 @@ def _training(width, clips, context, predicted, free_running, feedback):
     return run
 
 
-def _generation(width, clips, context, predicted, samples, feedback):
-    config = make_config(width, feedback, clips, context, predicted, samples)
+def _generation(width, clips, context, predicted, samples, feedback, precision="float32"):
+    config = make_config(width, feedback, clips, context, predicted, samples, precision)
     batch = Batch(*random_batch(clips, context + predicted), np.arange(clips, dtype=np.int32))
     parallel.share_cores(parallel.MAX_CPU_DEVICES)  # as main.py --mode=sample does
     params = train_state.create(config, 4, 3).params
@@ -76,8 +98,8 @@ def _generation(width, clips, context, predicted, samples, feedback):
     return lambda: predict(params, batch)
 
 
-def _evaluation(width, clips, batch, context, predicted, feedback):
-    config = make_config(width, feedback, batch, context, predicted)
+def _evaluation(width, clips, batch, context, predicted, feedback, precision="float32"):
+    config = make_config(width, feedback, batch, context, predicted, precision=precision)
     arrays = random_batch(clips, context + predicted)
     params, generate = train_state.create(config, 4, 3).params, passes.make_generate(config)
 

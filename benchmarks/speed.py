@@ -2,6 +2,7 @@
 
     make bench
     python -m benchmarks.speed --widths=16 --batches=4,12,48 --growth
+    python -m benchmarks.speed --widths=64 --precisions=float32,bfloat16 --compiled  # on a GPU
     python -m benchmarks.speed --table --plot
 
 Every side is a process that works when told to; within a comparison they take turns, A B C A B C,
@@ -30,6 +31,9 @@ CONTEXT = 2
 OURS, PEER = "benchmarks.ours", "benchmarks.peer.work"
 Side = tuple[str, dict[str, Any]]
 """The module that works, and what sets this side apart."""
+Way = tuple[str, bool]
+"""What numbers are computed in, and whether the peer is compiled."""
+PLAIN: tuple[Way, ...] = (("float32", False),)
 PUBLISHED, LAB = "SVG, published", "SVG, lab's"
 
 
@@ -66,6 +70,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="turns of every side")
     parser.add_argument("--seconds", type=float, default=3.0, help="about as long as a turn takes")
     parser.add_argument("--compiled", action="store_true", help="the peer with torch.compile, too")
+    parser.add_argument(
+        "--precisions",
+        type=lambda text: text.split(","),
+        default=["float32"],
+        help="of both sides: float32 (on a GPU, TF32 products), bfloat16",
+    )
     parser.add_argument("--growth", action="store_true", help="with batch, clip length, samples")
     parser.add_argument("--growth_width", type=int, default=16)
     parser.add_argument("--table", action="store_true", help="of the results that are there")
@@ -79,7 +89,8 @@ def parse() -> argparse.Namespace:
 def measure(arguments: argparse.Namespace) -> None:
     """All comparisons, written after each, so that a stopped run leaves what it found."""
     settings = {name: value for name, value in vars(arguments).items() if name != "torch_python"}
-    result = {"machine": timing.machine(), "settings": settings, "comparisons": [], "growth": []}
+    result = {"machine": timing.machine(), "settings": settings}
+    result |= {"matmul": [], "comparisons": [], "growth": []}
     with tempfile.TemporaryDirectory() as folder:
         caches = {"JAX_COMPILATION_CACHE_DIR": str(Path(folder, "cache"))}
         environment = launcher_environment() | caches
@@ -104,8 +115,9 @@ def launcher_environment() -> dict[str, str]:
 
 def plan(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[str, Side]]]:
     """(section of the result, work, sides) of every comparison."""
-    ways = (False, True) if arguments.compiled else (False,)
-    plans = []
+    compiled = (False, True) if arguments.compiled else (False,)
+    ways = tuple((precision, way) for precision in arguments.precisions for way in compiled)
+    plans = [("matmul", matmul(precision), matmul_sides()) for precision in arguments.precisions]
     for width in arguments.widths:
         for clips in arguments.batches:
             for free in (False, True):
@@ -128,6 +140,11 @@ def plan(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[
     return plans
 
 
+def matmul(precision: str) -> dict[str, Any]:
+    """The work of one large product: what the device can do at most."""
+    return {"kind": "matmul", "width": 16, "precision": precision}
+
+
 def training(width: int, clips: int, predicted: int, free_running: bool) -> dict[str, Any]:
     """The work of a training step."""
     size = {"width": width, "clips": clips, "context": CONTEXT, "predicted": predicted}
@@ -146,29 +163,44 @@ def evaluation(width: int) -> dict[str, Any]:
     return {"kind": "evaluation", **size}
 
 
-def training_sides(free_running: bool, ways: tuple[bool, ...] = (False,)) -> dict[str, Side]:
-    """Teacher-forced, feedback changes nothing; free running, the peers differ by 3 %.
+def matmul_sides() -> dict[str, Side]:
+    """By either library."""
+    return {"jax": (OURS, {}), "torch": (PEER, {})}
 
-    `ways`: with torch.compile or without.
-    """
-    sides = our_sides() if free_running else {"ours": (OURS, {"feedback": "frame"})}
-    for compiled in ways:
+
+def training_sides(free_running: bool, ways: tuple[Way, ...] = PLAIN) -> dict[str, Side]:
+    """Teacher-forced, feedback changes nothing; free running, the peers differ by 3 %."""
+    sides = our_sides(ways, {"ours, latent": "latent", "ours, frame": "frame"})
+    if not free_running:
+        sides = our_sides(ways, {"ours": "frame"})
+    for precision, compiled in ways:
         for name, apart in ((PUBLISHED, False), (LAB, True)):
             if not (apart and free_running):  # spares memory, as all sides are there at once
-                options = {"targets_apart": apart, "compiled": compiled}
-                sides[name + ", compiled" * compiled] = (PEER, options)
+                options = {"targets_apart": apart, "compiled": compiled, "precision": precision}
+                sides[called(name, precision, compiled)] = (PEER, options)
     return sides
 
 
-def generation_sides(ways: tuple[bool, ...] = (False,)) -> dict[str, Side]:
+def generation_sides(ways: tuple[Way, ...] = PLAIN) -> dict[str, Side]:
     """Both peers generate alike."""
-    peers = {PUBLISHED + ", compiled" * way: (PEER, {"compiled": way}) for way in ways}
-    return our_sides() | peers
+    peers = {
+        called(PUBLISHED, *way): (PEER, {"precision": way[0], "compiled": way[1]}) for way in ways
+    }
+    return our_sides(ways, {"ours, latent": "latent", "ours, frame": "frame"}) | peers
 
 
-def our_sides() -> dict[str, Side]:
-    """Both kinds of feedback."""
-    return {f"ours, {kind}": (OURS, {"feedback": kind}) for kind in ("latent", "frame")}
+def our_sides(ways: tuple[Way, ...], feedback: dict[str, str]) -> dict[str, Side]:
+    """Each kind of feedback, by the side's name, in each precision."""
+    return {
+        called(name, precision): (OURS, {"feedback": kind, "precision": precision})
+        for precision in dict(ways)
+        for name, kind in feedback.items()
+    }
+
+
+def called(name: str, precision: str, compiled: bool = False) -> str:
+    """A side's name with what is not as usual."""
+    return name + f", {precision}" * (precision != "float32") + ", compiled" * compiled
 
 
 def compare_sides(
@@ -205,6 +237,8 @@ def compare_sides(
 
 def repeats(work: dict[str, Any], seconds: float) -> int:
     """How often a turn does the work, from what SVG's takes at some 60 GFLOP/s."""
+    if work["kind"] == "matmul":
+        return 20
     width, predicted = work["width"], work["predicted"]
     if work["kind"] == "training":
         one = flops.svg_step(width, CONTEXT + predicted, CONTEXT, free=False, targets_apart=False)
@@ -228,8 +262,9 @@ def flop_row(comparison: dict[str, Any]) -> dict[str, Any]:
     }
     by_layers["ours"] = by_layers["ours, latent"]
     for name in comparison["sides"]:
-        if name in by_layers:
-            row[name] = {"layers": clips * by_layers[name] / 1e9}
+        precision = "bfloat16" if ", bfloat16" in name else "float32"
+        base = name.removesuffix(", compiled").removesuffix(", bfloat16")
+        row[name] = {"layers": clips * by_layers[base] / 1e9, "precision": precision}
     return row
 
 

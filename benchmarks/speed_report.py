@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import write_part
+from benchmarks.worker import MATMUL_SIZE
 
 START = "<!-- made by benchmarks.speed: -->"
 _HEAD = (
@@ -28,7 +29,7 @@ def tables(result: dict[str, Any]) -> str:
     ]
     for one in result["comparisons"]:
         parts.append(f"**{_title(one)}**\n\n{_HEAD}\n" + "\n".join(_rows(one["sides"])))
-    for table in (_samples(result["comparisons"]), _flops(result), _start(result)):
+    for table in (_samples(result["comparisons"]), _matmul(result), _flops(result), _start(result)):
         if table:
             parts.append(table)
     return "\n\n".join(parts)
@@ -107,17 +108,37 @@ def _samples(comparisons: list[dict[str, Any]]) -> str:
     return "\n".join([head, "|---|---|---|---|", *rows]) if rows else ""
 
 
+def _matmul(result: dict[str, Any]) -> str:
+    rows = [
+        f"| {one['precision']} | {name} | {_gflops(side):.0f} |"
+        for one in result["matmul"]
+        for name, side in one["sides"].items()
+    ]
+    head = "**A product of two large square matrices**\n\n"
+    return head + "\n".join(["| | | GFLOP/s |", "|---|---|---|", *rows]) if rows else ""
+
+
+def _gflops(side: dict[str, Any]) -> float:
+    size = MATMUL_SIZE["cpu" if side["about"]["device"] == "cpu" else "gpu"]
+    return 2 * size**3 / side["seconds"] / 1e9
+
+
 def _flops(result: dict[str, Any]) -> str:
+    """What a step computes by its layers, how fast, and that beside the fastest product."""
+    peaks = {one["precision"]: max(map(_gflops, one["sides"].values())) for one in result["matmul"]}
+    trainings = [one for one in result["comparisons"] if one["kind"] == "training"]
     rows = []
-    for one in result.get("flops", ()):
+    for one, counts in zip(trainings, result.get("flops", ()), strict=False):
         way = "free running" if one["free_running"] else "teacher-forced"
-        for name, counts in one.items():
-            if isinstance(counts, dict):
-                size = f"{one['width']} | {one['clips']} | {way}"
-                rows.append(f"| {size} | {name} | {counts['layers']:.0f} |")
-    head = "**GFLOP of a training step, forward and backward**\n\n"
-    head += "| width | clips | | | by layers |\n|---|---|---|---|---|\n"
-    return head + "\n".join(rows) if rows else ""
+        for name, side in one["sides"].items():
+            layers, precision = counts[name]["layers"], counts[name]["precision"]
+            speed = layers / side["seconds"]
+            share = 100 * speed / peaks[precision]
+            size = f"{one['width']} | {one['clips']} | {way}"
+            rows.append(f"| {size} | {name} | {layers:.0f} | {speed:.0f} | {share:.0f} % |")
+    head = "**GFLOP of a training step by layers, forward and backward**\n\n"
+    head += "| width | clips | | | GFLOP | GFLOP/s | of the product's |\n"
+    return head + "\n".join(["|---|---|---|---|---|---|---|", *rows]) if rows else ""
 
 
 def _start(result: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
+MATMUL_SIZE = {"cpu": 2048, "gpu": 8192}
+"""Rows and columns of the matrices whose product shows what a device can do."""
 
 
 class Work(NamedTuple):

@@ -60,6 +60,7 @@ class _Counted:
     def _count(self, _, inputs, outputs):
         self.forward += 1
         result = outputs[0] if isinstance(outputs, tuple) else outputs
+        self.type = str(result.dtype)
         if result.requires_grad:
             result.register_hook(self._count_backward)
 
@@ -67,10 +68,10 @@ class _Counted:
         self.backward += 1
 
 
-def _step(*, targets_apart, free_running):
+def _step(*, targets_apart, free_running, precision="float32"):
     """One training step, and 15 more, of a small model."""
     torch.manual_seed(0)
-    model = train.make_model(width=4, compiled=False)
+    model = train.make_model(width=4, compiled=False, precision=precision)
     encoded, decoded = _Counted(model.encoder), _Counted(model.decoder)
     before = [p.detach().clone() for p in model.parameters()]
     step = train.make_train_step(model, targets_apart=targets_apart)
@@ -85,6 +86,7 @@ def _step(*, targets_apart, free_running):
         "without_gradient": [name for name, size in gradients.items() if not 0 < size < 1e9],
         "moved": moved,
         "losses": losses,
+        "types": [encoded.type, decoded.type, *{str(p.dtype) for p in model.parameters()}],
     }
 
 
@@ -188,7 +190,8 @@ def main():
                 targets_apart=apart, free_running=free
             )
             for apart, free in ways
-        },
+        }
+        | {"bfloat16": _step(targets_apart=False, free_running=False, precision="bfloat16")},
         "generated": _generated(),
         "learned": _learned(),
         "conditions": _conditions(),

@@ -158,6 +158,13 @@ def test_peer_trains_all_of_its_parameters(measured, way):
     assert step["losses"][-1] < 0.5 * step["losses"][0]
 
 
+def test_peer_computes_in_bfloat16_and_learns_in_float32(measured):
+    step = measured["steps"]["bfloat16"]
+    assert step["types"] == ["torch.bfloat16", "torch.bfloat16", "torch.float32"]
+    assert step["losses"][-1] < 0.5 * step["losses"][0]
+    assert set(measured["steps"]["published, forced"]["types"]) == {"torch.float32"}
+
+
 def test_peer_does_not_see_the_future_but_through_the_posterior(measured):
     for changes in measured["changes"]:
         assert (changes["earlier"], changes["last"]) == (False, True)

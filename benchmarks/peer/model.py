@@ -95,17 +95,27 @@ class Posterior(nn.Module):
 
 
 class SVG(nn.Module):
-    """The four networks. Width 64 is the published size."""
+    """The four networks. Width 64 is the published size.
 
-    def __init__(self, width=64, g_dim=128, z_dim=64, condition_dim=7):
+    `precision`: bfloat16 lets PyTorch choose what it computes in that type (torch.autocast);
+    parameters and their updates are float32.
+    """
+
+    def __init__(self, width=64, g_dim=128, z_dim=64, condition_dim=7, precision="float32"):
         super().__init__()
         self.z_dim = z_dim
+        self.precision = precision
         self.encoder = Encoder(width, g_dim)
         self.decoder = Decoder(width, g_dim)
         self.predictor = Predictor(g_dim + z_dim + condition_dim, g_dim)
         self.posterior = Posterior(g_dim + condition_dim, z_dim)
         self.apply(_initialise)
         self.to(memory_format=torch.channels_last)
+
+    def autocast(self) -> torch.autocast:
+        """What passes of the networks run within."""
+        device = next(self.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def initial_states(self, batch: int) -> tuple[State, State]:
         """Of predictor and posterior, before the first frame."""

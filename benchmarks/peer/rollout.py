@@ -87,6 +87,11 @@ def generate(
     `position` are as long as context and targets together.
     """
     model.eval()
+    with model.autocast():
+        return _generate(model, context, action, position, num_samples)
+
+
+def _generate(model, context, action, position, num_samples):
     device = next(model.parameters()).device
     video, conditions = as_frames(context, device), as_conditions(action, position, device)
     predictor_state, posterior_state = model.initial_states(len(context))

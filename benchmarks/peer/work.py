@@ -5,17 +5,21 @@ import torch
 
 from benchmarks.clips import random_batch
 from benchmarks.peer import rollout, train
-from benchmarks.worker import Work, serve
+from benchmarks.worker import MATMUL_SIZE, Work, serve
 
 
-def make_work(*, kind: str, width: int, compiled: bool, **settings) -> Work:
-    """`training`, `generation` or `evaluation`; see their functions for the settings."""
+def make_work(
+    *, kind: str, width: int, precision: str = "float32", compiled: bool = False, **settings
+) -> Work:
+    """`training`, `generation`, `evaluation` or `matmul`; see their functions for the settings."""
     torch.manual_seed(0)
-    model = train.make_model(width=width, compiled=compiled)
+    model = train.make_model(width=width, compiled=compiled, precision=precision)
     kinds = {"training": _training, "generation": _generation, "evaluation": _evaluation}
-    run = kinds[kind](model, **settings)
-    device = next(model.parameters()).device
-    on_gpu = device.type == "cuda"
+    on_gpu = torch.cuda.is_available()
+    if kind == "matmul":
+        run = _matmul(model, MATMUL_SIZE["gpu" if on_gpu else "cpu"])
+    else:
+        run = kinds[kind](model, **settings)
     about = {
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "torch": torch.__version__,
@@ -23,6 +27,21 @@ def make_work(*, kind: str, width: int, compiled: bool, **settings) -> Work:
     }
     peak = (lambda: torch.cuda.max_memory_allocated() / 2**20) if on_gpu else (lambda: None)
     return Work(run, about, peak)
+
+
+def _matmul(model, size):
+    """A product of two square matrices, for what the device can do at most."""
+    device = next(model.parameters()).device
+    a, b = torch.randn(2, size, size, device=device)
+    if model.precision == "bfloat16":
+        a, b = a.bfloat16(), b.bfloat16()
+
+    def run():
+        _ = a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return run
 
 
 def _training(model, clips, context, predicted, free_running, targets_apart):
