@@ -95,15 +95,21 @@ def measure(arguments: argparse.Namespace) -> None:
         caches = {"JAX_COMPILATION_CACHE_DIR": str(Path(folder, "cache"))}
         environment = launcher_environment() | caches
         compare = functools.partial(compare_sides, arguments, environment)
-        for section, work, sides in plan(arguments):
-            print(f"{section}: {work}", file=sys.stderr, flush=True)
-            result[section].append({**work, "sides": compare(work, sides)})
-            write_json(RESULTS, result)
+
+        def take(plans):
+            for section, work, sides in plans:
+                print(f"{section}: {work}", file=sys.stderr, flush=True)
+                result[section].append({**work, "sides": compare(work, sides)})
+                write_json(RESULTS, result)
+
+        take(plan(arguments))
+        trainings = [one for one in result["comparisons"] if one["kind"] == "training"]
+        result["flops"] = [flop_row(one) for one in trainings]
         result["start"] = {
             str(width): startup.measure(width, arguments.torch_python, environment)
             for width in arguments.widths
         }
-    result["flops"] = [flop_row(one) for one in result["comparisons"] if one["kind"] == "training"]
+        take(growth(arguments.growth_width) if arguments.growth else ())
     result["load_average_at_end"] = os.getloadavg()[0]
     write_json(RESULTS, result)
 
@@ -129,14 +135,16 @@ def plan(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[
                 plans.append(("comparisons", work, generation_sides(ways)))
     width = min(arguments.widths)
     plans.append(("comparisons", evaluation(width), generation_sides(ways)))
-    if arguments.growth:
-        width = arguments.growth_width
-        for clips in (4, 12, 48):
-            plans.append(("growth", training(width, clips, 10, False), training_sides(False)))
-        for predicted in (5, 20, 28):
-            plans.append(("growth", training(width, 12, predicted, False), training_sides(False)))
-        for samples in (1, 10, 100):
-            plans.append(("growth", generation(width, samples), generation_sides()))
+    return plans
+
+
+def growth(width: int) -> list[tuple[str, dict[str, Any], dict[str, Side]]]:
+    """The same of what tells how time grows with clips, frames and samples."""
+    trainings = [training(width, clips, 10, False) for clips in (4, 12, 48)]
+    trainings += [training(width, 12, predicted, False) for predicted in (5, 20, 28)]
+    plans = [("growth", work, training_sides(False)) for work in trainings]
+    for samples in (1, 10, 100):
+        plans.append(("growth", generation(width, samples), generation_sides()))
     return plans
 
 
