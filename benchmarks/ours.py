@@ -61,7 +61,7 @@ def make_config(
     return validation.from_config_dict(values)
 
 
-def _matmul(width, precision="float32"):
+def _matmul(precision):
     """A product of two square matrices, for what the device can do at most."""
     on_cpu = jax.default_backend() == "cpu"
     size = MATMUL_SIZE["cpu" if on_cpu else "gpu"]

@@ -18,6 +18,7 @@ import functools
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,7 @@ CONTEXT = 2
 OURS, PEER = "benchmarks.ours", "benchmarks.peer.work"
 Side = tuple[str, dict[str, Any]]
 """The module that works, and what sets this side apart."""
-Way = tuple[str, bool]
-"""What numbers are computed in, and whether the peer is compiled."""
-PLAIN: tuple[Way, ...] = (("float32", False),)
+PRECISIONS = ("float32", "bfloat16")
 PUBLISHED, LAB = "SVG, published", "SVG, lab's"
 
 
@@ -81,6 +80,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="of the results that are there")
     parser.add_argument("--plot", action="store_true", help="of the growth that was measured")
     arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.precisions) - set(PRECISIONS)):
+        parser.error(f"--precisions={','.join(unknown)}: must be among {', '.join(PRECISIONS)}")
     if not (arguments.table or arguments.plot) and not Path(arguments.torch_python).exists():
         parser.error(f"--torch_python={arguments.torch_python}: not there; `make bench-venv`")
     return arguments
@@ -121,20 +122,20 @@ def launcher_environment() -> dict[str, str]:
 
 def plan(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[str, Side]]]:
     """(section of the result, work, sides) of every comparison."""
-    compiled = (False, True) if arguments.compiled else (False,)
-    ways = tuple((precision, way) for precision in arguments.precisions for way in compiled)
-    plans = [("matmul", matmul(precision), matmul_sides()) for precision in arguments.precisions]
+    precisions = arguments.precisions
+    ways = {"precisions": precisions, "compiled": (False, True) if arguments.compiled else (False,)}
+    plans = [("matmul", matmul(precision), matmul_sides()) for precision in precisions]
     for width in arguments.widths:
         for clips in arguments.batches:
             for free in (False, True):
                 work = training(width, clips, arguments.predicted, free)
-                plans.append(("comparisons", work, training_sides(free, ways)))
+                plans.append(("comparisons", work, training_sides(free, **ways)))
         for samples in arguments.samples:
             if samples == 1 or width == min(arguments.widths):  # wide ones take many minutes
                 work = generation(width, samples)
-                plans.append(("comparisons", work, generation_sides(ways)))
+                plans.append(("comparisons", work, generation_sides(**ways)))
     width = min(arguments.widths)
-    plans.append(("comparisons", evaluation(width), generation_sides(ways)))
+    plans.append(("comparisons", evaluation(width), generation_sides(**ways)))
     return plans
 
 
@@ -150,7 +151,7 @@ def growth(width: int) -> list[tuple[str, dict[str, Any], dict[str, Side]]]:
 
 def matmul(precision: str) -> dict[str, Any]:
     """The work of one large product: what the device can do at most."""
-    return {"kind": "matmul", "width": 16, "precision": precision}
+    return {"kind": "matmul", "precision": precision}
 
 
 def training(width: int, clips: int, predicted: int, free_running: bool) -> dict[str, Any]:
@@ -176,33 +177,49 @@ def matmul_sides() -> dict[str, Side]:
     return {"jax": (OURS, {}), "torch": (PEER, {})}
 
 
-def training_sides(free_running: bool, ways: tuple[Way, ...] = PLAIN) -> dict[str, Side]:
+def training_sides(
+    free_running: bool,
+    precisions: Sequence[str] = ("float32",),
+    compiled: Sequence[bool] = (False,),
+) -> dict[str, Side]:
     """Teacher-forced, feedback changes nothing; free running, the peers differ by 3 %."""
-    sides = our_sides(ways, {"ours, latent": "latent", "ours, frame": "frame"})
-    if not free_running:
-        sides = our_sides(ways, {"ours": "frame"})
-    for precision, compiled in ways:
-        for name, apart in ((PUBLISHED, False), (LAB, True)):
-            if not (apart and free_running):  # spares memory, as all sides are there at once
-                options = {"targets_apart": apart, "compiled": compiled, "precision": precision}
-                sides[called(name, precision, compiled)] = (PEER, options)
-    return sides
+    kinds = (
+        {"ours, latent": "latent", "ours, frame": "frame"} if free_running else {"ours": "frame"}
+    )
+    # the lab's is spared where it hardly differs: all sides are in memory at once
+    peers = {PUBLISHED: False} if free_running else {PUBLISHED: False, LAB: True}
+    ours = our_sides(kinds, precisions)
+    return ours | peer_sides(
+        {name: {"targets_apart": apart} for name, apart in peers.items()}, precisions, compiled
+    )
 
 
-def generation_sides(ways: tuple[Way, ...] = PLAIN) -> dict[str, Side]:
+def generation_sides(
+    precisions: Sequence[str] = ("float32",), compiled: Sequence[bool] = (False,)
+) -> dict[str, Side]:
     """Both peers generate alike."""
-    peers = {
-        called(PUBLISHED, *way): (PEER, {"precision": way[0], "compiled": way[1]}) for way in ways
-    }
-    return our_sides(ways, {"ours, latent": "latent", "ours, frame": "frame"}) | peers
+    ours = our_sides({"ours, latent": "latent", "ours, frame": "frame"}, precisions)
+    return ours | peer_sides({PUBLISHED: {}}, precisions, compiled)
 
 
-def our_sides(ways: tuple[Way, ...], feedback: dict[str, str]) -> dict[str, Side]:
+def our_sides(kinds: dict[str, str], precisions: Sequence[str]) -> dict[str, Side]:
     """Each kind of feedback, by the side's name, in each precision."""
     return {
-        called(name, precision): (OURS, {"feedback": kind, "precision": precision})
-        for precision in dict(ways)
-        for name, kind in feedback.items()
+        called(name, precision): (OURS, {"feedback": feedback, "precision": precision})
+        for precision in precisions
+        for name, feedback in kinds.items()
+    }
+
+
+def peer_sides(
+    kinds: dict[str, dict[str, Any]], precisions: Sequence[str], compiled: Sequence[bool]
+) -> dict[str, Side]:
+    """Each kind, by the side's name, in each precision, as it is and through torch.compile."""
+    return {
+        called(name, precision, way): (PEER, {**options, "precision": precision, "compiled": way})
+        for precision in precisions
+        for way in compiled
+        for name, options in kinds.items()
     }
 
 
@@ -236,7 +253,8 @@ def compare_sides(
                 first = cold(1)["seconds"] if cold else None
             worker = workers[name] = stack.enter_context(start(*side))
             warm = worker(1)["seconds"]
-            found[name] = {"about": worker.about, "first_seconds": warm if first is None else first}
+            found[name] = {"about": worker.about, "options": side[1]}
+            found[name]["first_seconds"] = warm if first is None else first
         turns = {name: functools.partial(worker, times) for name, worker in workers.items()}
         for name, figures in timing.alternate(turns, arguments.rounds).items():
             found[name] |= figures
@@ -257,23 +275,18 @@ def repeats(work: dict[str, Any], seconds: float) -> int:
     return max(1, min(20, round(seconds * 60e9 / one)))
 
 
-def flop_row(comparison: dict[str, Any]) -> dict[str, Any]:
+def flop_row(comparison: dict[str, Any]) -> dict[str, float]:
     """GFLOP of the step on each side, by layers."""
-    width, clips, free = (comparison[name] for name in ("width", "clips", "free_running"))
-    size = width, CONTEXT + comparison["predicted"], CONTEXT
-    row = {name: comparison[name] for name in ("width", "clips", "predicted", "free_running")}
-    by_layers = {
-        "ours, latent": flops.our_step(*size, reencoded=False),
-        "ours, frame": flops.our_step(*size, reencoded=free),
-        PUBLISHED: flops.svg_step(*size, free=free, targets_apart=False),
-        LAB: flops.svg_step(*size, free=free, targets_apart=True),
-    }
-    by_layers["ours"] = by_layers["ours, latent"]
-    for name in comparison["sides"]:
-        precision = "bfloat16" if ", bfloat16" in name else "float32"
-        base = name.removesuffix(", compiled").removesuffix(", bfloat16")
-        row[name] = {"layers": clips * by_layers[base] / 1e9, "precision": precision}
-    return row
+    clips, free = comparison["clips"], comparison["free_running"]
+    size = comparison["width"], CONTEXT + comparison["predicted"], CONTEXT
+
+    def count(options: dict[str, Any]) -> int:
+        if "feedback" in options:
+            return flops.our_step(*size, reencoded=free and options["feedback"] == "frame")
+        return flops.svg_step(*size, free=free, targets_apart=options["targets_apart"])
+
+    sides = comparison["sides"].items()
+    return {name: clips * count(side["options"]) / 1e9 for name, side in sides}
 
 
 if __name__ == "__main__":

@@ -82,16 +82,21 @@ def _title(one: dict[str, Any]) -> str:
 
 
 def _rows(sides: dict[str, dict[str, Any]]) -> list[str]:
-    ours = {name: side for name, side in sides.items() if name.startswith("ours")}
+    ours = [side for name, side in sides.items() if name.startswith("ours")]
     rows = []
     for name, side in sides.items():
-        ratios = [f"{side['seconds'] / our['seconds']:.2f}" for our in ours.values()]
-        faster = "" if name in ours else " / ".join(ratios)
+        alike = [our for our in ours if _precision(our) == _precision(side)]
+        ratios = [f"{side['seconds'] / our['seconds']:.2f}" for our in alike]
+        faster = "" if side in ours else " / ".join(ratios)
         rows.append(
             f"| {name} | {side['seconds']:.3f} | {side['cpu_seconds']:.3f} | "
             f"{side['peak_mib']:.0f} | {side['first_seconds']:.1f} | {faster} |"
         )
     return rows
+
+
+def _precision(side: dict[str, Any]) -> str:
+    return side["options"]["precision"]
 
 
 def _samples(comparisons: list[dict[str, Any]]) -> str:
@@ -131,9 +136,9 @@ def _flops(result: dict[str, Any]) -> str:
     for one, counts in zip(trainings, result.get("flops", ()), strict=False):
         way = "free running" if one["free_running"] else "teacher-forced"
         for name, side in one["sides"].items():
-            layers, precision = counts[name]["layers"], counts[name]["precision"]
+            layers = counts[name]
             speed = layers / side["seconds"]
-            share = 100 * speed / peaks[precision]
+            share = 100 * speed / peaks[_precision(side)]
             size = f"{one['width']} | {one['clips']} | {way}"
             rows.append(f"| {size} | {name} | {layers:.0f} | {speed:.0f} | {share:.0f} % |")
     head = "**GFLOP of a training step by layers, forward and backward**\n\n"

@@ -2,8 +2,8 @@
 
     python -m benchmarks.step_profile --width=64 --precision=bfloat16
 
-On a GPU its kernels are counted, on a CPU XLA's operations on all devices, loops by what runs in
-them. `--keep=FOLDER` leaves the profile there, for https://ui.perfetto.dev.
+On a GPU its kernels are counted (not tried on one yet), on a CPU XLA's operations on all devices,
+loops by what runs in them. `--keep=FOLDER` leaves the profile there, for https://ui.perfetto.dev.
 """
 
 import argparse
@@ -19,11 +19,13 @@ import jax
 
 from benchmarks import ours
 from cvae_jax import launcher
+from cvae_jax.errors import UserError
 
 _STEPS = 3
 _SHOWN = 0.01
 """Of all time; kinds below are summed."""
 _HOLDS_OTHERS = {"while", "call", "conditional"}
+_NAMES = ("process_name", "thread_name")
 
 
 def main() -> None:
@@ -36,10 +38,13 @@ def main() -> None:
     parser.add_argument("--free_running", action="store_true")
     parser.add_argument("--feedback", choices=("latent", "frame"), default="latent")
     parser.add_argument("--keep", type=Path, help="folder for the whole profile")
-    settings = vars(parser.parse_args())
+    settings: dict[str, Any] = vars(parser.parse_args())
     keep = settings.pop("keep")
     launcher.prepare_process()
-    work = ours.make_work(kind="training", context=2, **settings)
+    try:
+        work = ours.make_work(kind="training", context=2, **settings)
+    except UserError as error:
+        parser.error(str(error))
     work.run()  # compiles
     work.run()
     with tempfile.TemporaryDirectory() as temporary:
@@ -51,12 +56,22 @@ def main() -> None:
 
 
 def by_kind(events: list[dict[str, Any]]) -> dict[str, float]:
-    """Milliseconds of one step for each kind of operation: its name without the number."""
-    processes = {one["pid"]: one["args"]["name"] for one in events if one["name"] == "process_name"}
-    gpus = {pid for pid, name in processes.items() if name.startswith("/device:GPU")}
+    """Milliseconds of one step for each kind of operation: its name without the number.
+
+    On a GPU those of its streams alone: other lines of a device tell the same time once more.
+    """
+    names = {name: [one for one in events if one["name"] == name] for name in _NAMES}
+    gpus = {
+        one["pid"] for one in names["process_name"] if one["args"]["name"].startswith("/device:GPU")
+    }
+    streams = {
+        (one["pid"], one["tid"])
+        for one in names["thread_name"]
+        if one["pid"] in gpus and "Stream" in one["args"]["name"]
+    }
     found: dict[str, float] = collections.defaultdict(float)
     for one in events:
-        if one["ph"] != "X" or (gpus and one["pid"] not in gpus):
+        if one["ph"] != "X" or (gpus and (one["pid"], one["tid"]) not in streams):
             continue
         instruction = re.fullmatch(r"([a-z][a-z0-9_-]*?)[_.\d]*", one["name"])
         if gpus:
@@ -80,7 +95,7 @@ def table(kinds: dict[str, float]) -> str:
 
 
 def _events(folder: Path) -> list[dict[str, Any]]:
-    (path,) = folder.glob("plugins/profile/*/*.trace.json.gz")
+    path = max(folder.glob("plugins/profile/*/*.trace.json.gz"))  # folders are named by the time
     with gzip.open(path) as file:
         return [one for one in json.load(file)["traceEvents"] if "name" in one]
 

@@ -8,18 +8,11 @@ from benchmarks.peer import rollout, train
 from benchmarks.worker import MATMUL_SIZE, Work, serve
 
 
-def make_work(
-    *, kind: str, width: int, precision: str = "float32", compiled: bool = False, **settings
-) -> Work:
+def make_work(*, kind: str, precision: str = "float32", **settings) -> Work:
     """`training`, `generation`, `evaluation` or `matmul`; see their functions for the settings."""
     torch.manual_seed(0)
-    model = train.make_model(width=width, compiled=compiled, precision=precision)
-    kinds = {"training": _training, "generation": _generation, "evaluation": _evaluation}
+    run = _matmul(precision) if kind == "matmul" else _of_model(kind, precision, **settings)
     on_gpu = torch.cuda.is_available()
-    if kind == "matmul":
-        run = _matmul(model, MATMUL_SIZE["gpu" if on_gpu else "cpu"])
-    else:
-        run = kinds[kind](model, **settings)
     about = {
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "torch": torch.__version__,
@@ -29,19 +22,25 @@ def make_work(
     return Work(run, about, peak)
 
 
-def _matmul(model, size):
+def _matmul(precision):
     """A product of two square matrices, for what the device can do at most."""
-    device = next(model.parameters()).device
-    a, b = torch.randn(2, size, size, device=device)
-    if model.precision == "bfloat16":
-        a, b = a.bfloat16(), b.bfloat16()
+    torch.set_float32_matmul_precision("high")  # as the model's
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = MATMUL_SIZE["cpu" if device == "cpu" else "gpu"]
+    a, b = torch.randn(2, size, size, device=device, dtype=getattr(torch, precision))
 
     def run():
         _ = a @ b
-        if device.type == "cuda":
+        if device == "cuda":
             torch.cuda.synchronize()
 
     return run
+
+
+def _of_model(kind, precision, *, width, compiled=False, **settings):
+    model = train.make_model(width=width, compiled=compiled, precision=precision)
+    kinds = {"training": _training, "generation": _generation, "evaluation": _evaluation}
+    return kinds[kind](model, **settings)
 
 
 def _training(model, clips, context, predicted, free_running, targets_apart):
