@@ -12,25 +12,38 @@ FORMS = {
 }
 
 
+SEVERAL = 3 * 2**12
+"""Bytes of a chunk by which the larger maps below make several."""
+
+
 def _value_and_gradients(convolution, x, kernel, weigh):
     value, back = jax.vjp(convolution, x, kernel)
     return [np.asarray(array, np.float64) for array in (value, *back(weigh))]
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("chunk_bytes", [2**21, 3 * 2**12])  # one chunk, and several
+@pytest.mark.parametrize("chunk_bytes", [2**21, SEVERAL])
 @pytest.mark.parametrize("frames", [6, 7])  # 7 fill the last of two chunks with zeros
 @pytest.mark.parametrize("size", [(4, 4), (8, 12)])
 def test_value_and_gradients_equal_the_plain_convolutions(
     form, chunk_bytes, frames, size, monkeypatch
 ):
     monkeypatch.setattr(winograd, "_CHUNK_BYTES", chunk_bytes)
+    winograd._traced_once.clear_cache()  # which does not know of it
     ours, plain, enlarged = FORMS[form]
     x, kernel = random((frames, *size, 5), 0), random((3, 3, 5, 7), 1)
     weigh = random((frames, size[0] * enlarged, size[1] * enlarged, 7), 2)
     expected = _value_and_gradients(plain, x, kernel, weigh)
     for left, right in zip(_value_and_gradients(ours, x, kernel, weigh), expected, strict=True):
         np.testing.assert_allclose(left, right, atol=2e-5 * right.std())
+
+
+@pytest.mark.parametrize("form", [winograd._SAME_SIZE, winograd._UPSAMPLED])
+def test_frames_are_taken_in_several_chunks(form, monkeypatch):
+    x, kernel = random((7, 8, 12, 5), 0), random((3, 3, 5, 7), 1)
+    assert len(winograd._chunked(form, x, kernel, x)) == 1
+    monkeypatch.setattr(winograd, "_CHUNK_BYTES", SEVERAL)
+    assert len(winograd._chunked(form, x, kernel, x)) > 1
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -63,7 +76,8 @@ def _taken(monkeypatch, layer, shape, outputs):
     [
         ((24, 8, 8, 512), 512, True),
         ((4, 8, 8, 512), 512, False),  # 16 tiles of 4x4 for 512 channels
-        ((24, 32, 32, 32), 32, True),
+        ((24, 32, 32, 32), 64, True),
+        ((24, 32, 32, 32), 32, False),
         ((24, 64, 64, 16), 16, False),  # too narrow
         ((24, 16, 16, 32), 32, False),  # too little work to compile it for
         ((24, 18, 16, 128), 128, False),  # no whole number of tiles

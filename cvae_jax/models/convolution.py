@@ -42,8 +42,14 @@ def _backward(padding, given, gradient):
         (size - 1 - before, size - 1 - after)
         for size, (before, after) in zip(kernel.shape[:2], padding, strict=True)
     )
-    to_kernel = _kernel_gradient if jax.default_backend() == "cpu" else _plain_kernel_gradient
-    return _side_by_side(gradient, turned, around), to_kernel(x, gradient, kernel, padding)
+    to_x = _side_by_side(gradient, turned, around)
+    if jax.default_backend() != "cpu":
+        return to_x, _plain_kernel_gradient(x, gradient, kernel, padding)
+    if x.shape[-1] <= gradient.shape[-1]:
+        return to_x, _kernel_gradient(x, gradient, kernel.shape, padding).astype(kernel.dtype)
+    # the same sums, with the narrower of both where the wider one would be slow
+    turned = _kernel_gradient(gradient, x, turned.shape, around)
+    return to_x, jnp.flip(turned, (0, 1)).swapaxes(2, 3).astype(kernel.dtype)
 
 
 convolve.defvjp(_forward, _backward)
@@ -83,7 +89,7 @@ def _plain_kernel_gradient(x, gradient, kernel, padding):
     return to_kernel(gradient)[0]
 
 
-def _kernel_gradient(x, gradient, kernel, padding):
+def _kernel_gradient(x, gradient, shape, padding):
     """As a convolution with frames in the place of channels; of many frames, a sum over groups.
 
     One over all frames at once is up to five times slower as they outgrow the caches. The last
@@ -102,8 +108,7 @@ def _kernel_gradient(x, gradient, kernel, padding):
         return total + _gradient_of_frames(frames, of_new, padding), None
 
     wanted = _GROUP * jnp.arange(math.ceil(len(x) / _GROUP))
-    total = jnp.zeros(kernel.shape, jnp.float32)
-    return jax.lax.scan(add_group, total, wanted)[0].astype(kernel.dtype)
+    return jax.lax.scan(add_group, jnp.zeros(shape, jnp.float32), wanted)[0]
 
 
 def _gradient_of_frames(x, gradient, padding):

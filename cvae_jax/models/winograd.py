@@ -103,7 +103,7 @@ def pays(
         return False
     form = _UPSAMPLED if upsampled else _SAME_SIZE
     fits = height % form.stride == width % form.stride == 0
-    wide = min(inputs, outputs) >= 16 and max(inputs, outputs) >= 32
+    wide = min(inputs, outputs) >= 32 and max(inputs, outputs) >= 64
     work = height * width * inputs * outputs * (4 if upsampled else 1)
     tiles = frames * height * width // form.stride**2
     return fits and wide and work >= _LEAST_WORK and 8 * tiles >= outputs
