@@ -203,6 +203,13 @@ def any_asks(asked: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.array(asked))))
 
 
+def least(value: float) -> float:
+    """The least of all processes' values, to float32 precision; they wait for each other."""
+    if jax.process_count() == 1:
+        return value
+    return float(np.min(multihost_utils.process_allgather(np.float32(value))))
+
+
 def arrays_from_first(tree: Any) -> Any:
     """The first process's arrays, for all; the others give arrays of the same shapes."""
     return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)

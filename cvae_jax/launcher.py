@@ -1,4 +1,7 @@
-"""Settings of the process that a user should not have to know, each off by one variable."""
+"""Settings of the process and care for its memory that a user should not have to know of.
+
+A setting that its environment variable has already is left alone.
+"""
 
 import ctypes
 import os
@@ -28,9 +31,9 @@ def prepare_process() -> None:
 
 
 def give_back_memory() -> None:
-    """Gives the pages of freed buffers back, which a malloc that keeps large ones holds.
+    """Gives the pages of freed buffers back, which the malloc set above holds.
 
-    Tracing and compiling leave hundreds of MiB in pieces too small for a step.
+    For after compiling, which leaves hundreds of MiB in pieces too small for a step.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)

@@ -76,7 +76,7 @@ def compiled(program: jax.stages.Lowered) -> jax.stages.Compiled:
 
     What is read back from its serialised form runs faster on a CPU, with half of the context
     switches (docs/performance.md). It can't be serialised again, so a program that the cache gave
-    is left as it is.
+    is left as it is. What compiling leaves in memory is given back.
     """
     events: list[str] = []
     thread = threading.get_ident()

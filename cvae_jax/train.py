@@ -32,6 +32,7 @@ from cvae_jax.errors import UserError
 from cvae_jax.files import lock
 from cvae_jax.kept import Figures
 from cvae_jax.logs import MetricsLog, Progress
+from cvae_jax.programs import Programs
 from cvae_jax.train_step import TrainStep, draw_teacher_forcing
 
 
@@ -68,7 +69,8 @@ def _train(
     train_step = TrainStep(config)
     dims = len(source.statistics.action_mean), len(source.statistics.position_mean)
     like = train_state.shapes(config, *dims)
-    free = memory.check_state(config, like)
+    free = hosts.least(memory.available())  # before anything is allocated
+    memory.check_state(config, like, free)
     evaluation = _validation(config, len(validation))
     measurement = measuring.Measurement(config, evaluation, validation, thorough=False)
     num_frames = config.data.num_context_frames + config.data.num_predicted_frames
@@ -99,7 +101,7 @@ def _train(
             )
         )
         ways = _ways(config, teacher_forcing_ratio, start_step)
-        programs = memory.Programs(config, train_step, like, ways, dims, free)
+        programs = Programs(config, train_step, like, ways, dims, free)
         log: Any = MetricsLog(workdir, start_step) if first else contextlib.nullcontext()
         bar = Progress(num_steps, start_step, frames_per_step=frames_per_step, silent=not first)
         watch = divergence.Watch(workdir)
@@ -107,8 +109,7 @@ def _train(
         with log, bar, programs:
             for step, batch in zip(range(start_step, num_steps), batches, strict=False):
                 use_true = _draw(config, teacher_forcing_ratio, step)
-                programs.wait_for(bool(use_true.all()))
-                state, metrics = train_step(state, batch, use_true, kl_weight[step])
+                state, metrics = programs.step(state, batch, use_true, kl_weight[step])
                 recent.append(metrics)
                 done = step + 1
                 watch.saw(done, batch.clip_id, metrics["num_skipped_in_row"])
@@ -119,7 +120,7 @@ def _train(
                     means = divergence.summarise(recent)
                     means["kl_weight"] = kl_weight[step]
                     means["teacher_forcing_ratio"] = teacher_forcing_ratio[step]
-                    seconds = time.monotonic() - last_log_time
+                    seconds = time.monotonic() - last_log_time - programs.take_waited()
                     means["frames_per_second"] = (done - last_log_step) * frames_per_step / seconds
                     means["input_wait_fraction"] = batches.take_waited() / seconds
                     if first:
@@ -171,11 +172,13 @@ def _draw(config, ratio, step):
 
 
 def _ways(config, ratio, start_step):
-    """Which programs a run takes, teacher-forced or free-running, the first step's first."""
+    """Which programs the steps left are sure to take, teacher-forced or free-running, in order."""
     if jax.process_count() > 1:
         return []  # JAX compiles the programs of several processes from arrays alone, not shapes
-    forced = ratio.min() == 1 or (config.teacher_forcing.unit == "batch" and ratio.max() > 0)
-    ways = [way for way, used in ((True, forced), (False, ratio.min() < 1)) if used]
+    left = ratio[start_step:]
+    # below 1, draws for each clip or frame are hardly ever true all together
+    forced = left.max() == 1 or (config.teacher_forcing.unit == "batch" and left.max() > 0)
+    ways = [way for way, used in ((True, forced), (False, left.min() < 1)) if used]
     first = bool(_draw(config, ratio, start_step).all())
     return sorted(ways, key=lambda way: way != first)
 

@@ -1,5 +1,6 @@
 """What training changes from step to step, as one value."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -43,26 +44,30 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 
 def create(config: Config, action_dim: int, position_dim: int) -> TrainState:
     """The state before the first step; a pure function of the config and its seed."""
-    return _creation(config, action_dim, position_dim)()
+    return _creation(_seedless(config), action_dim, position_dim)(jax.random.key(config.seed))
 
 
 def shapes(config: Config, action_dim: int, position_dim: int) -> TrainState:
     """The shapes and types of what `create` returns; computes nothing."""
-    return jax.eval_shape(_creation(config, action_dim, position_dim))
+    program = _creation(_seedless(config), action_dim, position_dim)
+    return jax.eval_shape(program, jax.random.key(config.seed))
+
+
+def _seedless(config):
+    return dataclasses.replace(config, seed=0)
 
 
 @functools.cache
 def _creation(config, action_dim, position_dim):
-    """A program without arguments, traced once for both."""
+    """A program of a key, traced once for both and found compiled by runs with other seeds."""
     dims = {"none": 0, "action": action_dim, "action_position": action_dim + position_dim}
     model = config.model
 
-    def create():
+    def create(key):
         frame = jnp.zeros((1, FRAME_SIZE, FRAME_SIZE, FRAME_CHANNELS))
         latent = jnp.zeros((1, model.z_dim))
         conditions = jnp.zeros((1, model.window, dims[model.condition]))
         path = jnp.zeros((1, action_dim if model.condition != "none" else 0))
-        key = jax.random.key(config.seed)
         params = CVAE(model).init(key, frame, latent, conditions, path)["params"]
         return TrainState(
             step=jnp.int32(0),

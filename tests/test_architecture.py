@@ -16,7 +16,7 @@ PURE = ("types", "losses", "metrics", "lpips", "fvd", "protocols", "summary")
 WITHOUT_MODEL = ("data", "video", "sheet", "files", "errors", "logs", "tensorboard", "native_log")
 OVER_TIME = (
     *("rollout", "train_state", "train_step", "train", "checkpoints", "sample", "hosts"),
-    *("evaluate", "measuring", "passes", "kept", "memory", "divergence", "diagnosis"),
+    *("evaluate", "measuring", "passes", "kept", "memory", "programs", "divergence", "diagnosis"),
 )
 TOP = (*OVER_TIME, "report", "cli", "arguments", "run_folder", "parallel", "launcher", "stopping")
 

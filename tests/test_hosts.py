@@ -34,6 +34,13 @@ with hosts.joined(sys.argv[1], 2, int(sys.argv[2]), 60):
     time.sleep(600)
 """
 
+LEAST = """
+import sys
+from cvae_jax import hosts
+with hosts.joined(sys.argv[1], 2, int(sys.argv[2]), 60):
+    print(hosts.least(3.0 + int(sys.argv[2])))
+"""
+
 
 @pytest.fixture
 def address():
@@ -135,6 +142,11 @@ def test_a_killed_process_stops_the_other_and_a_restart_resumes(
     assert (again[0], other[0]) == (0, 0), again[2] + other[2]
     assert "going on after step" in again[1]
     _assert_same(two_devices, tmp_path / "run")
+
+
+def test_the_least_of_all_is_known_to_all(address):
+    both = [_start("-c", LEAST, address, index) for index in (0, 1)]
+    assert [_ended(process)[1] for process in both] == ["3.0\n"] * 2
 
 
 def test_losing_the_coordinator_is_one_line_too(address):

@@ -1,0 +1,152 @@
+import threading
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import tiny
+from cvae_jax import parallel, train, train_state, validation
+from cvae_jax.errors import UserError
+from cvae_jax.programs import Programs
+from cvae_jax.train_step import TrainStep
+
+CONFIG = validation.from_config_dict(tiny.get_config())
+STATE = train_state.shapes(CONFIG, 4, 3)
+FORCED, FREE = np.ones((4, 3), bool), np.zeros((4, 3), bool)
+SECONDS = 20.0
+"""After which a test fails rather than hangs."""
+
+
+class _Step(TrainStep):
+    """Compiles when it is let; tells in what order it was asked to and how often it stepped."""
+
+    def __init__(self):
+        self.asked, self.steps = [], 0
+        self.let = {True: threading.Event(), False: threading.Event()}
+
+    def let_all(self):
+        for event in self.let.values():
+            event.set()
+
+    def compile(self, state, forced, *dims):
+        self.asked.append(forced)
+        assert self.let[forced].wait(SECONDS)
+
+    def __call__(self, state, batch, use_true, kl_weight):
+        self.steps += 1
+        return state, {"mse": jnp.zeros(())}
+
+
+@pytest.fixture
+def step():
+    return _Step()
+
+
+@pytest.fixture(autouse=True)
+def _need(request, monkeypatch):
+    """Of the programs that `_Step` makes, in their order; real ones tell themselves."""
+    if "step" in request.fixturenames:
+        needs = iter([2**20, 2**40])
+        monkeypatch.setattr(parallel, "memory_of", lambda compiled: next(needs))
+
+
+def _programs(step, ways=(True, False), free=2.0**50):
+    return Programs(CONFIG, step, STATE, ways, (4, 3), free)
+
+
+def _until(is_true):
+    end = time.monotonic() + SECONDS
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_other_program_is_compiled_after_the_first_step_and_not_waited_for(step):
+    programs = _programs(step)
+    assert not step.asked
+    with programs:
+        step.let[True].set()
+        programs.step(STATE, None, FORCED, 0.0)
+        _until(lambda: step.asked == [True, False])
+        programs.step(STATE, None, FORCED, 0.0)
+        assert step.steps == 2  # while the other one is being compiled
+        step.let[False].set()
+        programs.step(STATE, None, FREE, 0.0)
+    assert step.asked == [True, False]
+
+
+def test_a_step_waits_for_its_program_and_tells_how_long(step):
+    with _programs(step) as programs:
+        timer = threading.Timer(0.2, step.let[True].set)
+        timer.start()
+        programs.step(STATE, None, FORCED, 0.0)
+        assert 0.1 < programs.take_waited() < SECONDS
+        assert programs.take_waited() == 0.0
+        step.let[False].set()
+
+
+def test_leaving_waits_for_what_is_being_compiled_and_says_so(step, capsys):
+    step.let[True].set()
+    with _programs(step) as programs:
+        programs.step(STATE, None, FORCED, 0.0)
+        _until(lambda: step.asked == [True, False])
+        threading.Timer(0.2, step.let[False].set).start()
+    assert step.let[False].is_set()
+    assert "waiting for a program that is being compiled" in capsys.readouterr().out
+
+
+def test_what_was_not_foreseen_is_compiled_when_it_is_needed(step):
+    step.let_all()
+    with _programs(step, [False]) as programs:
+        programs.step(STATE, None, FREE, 0.0)
+        programs.step(STATE, None, FORCED, 0.0)
+    assert step.asked == [False, True]
+
+
+def test_several_processes_leave_compiling_to_the_steps(step):
+    with _programs(step, []) as programs:
+        programs.step(STATE, None, FORCED, 0.0)
+    assert step.steps == 1
+    assert not step.asked
+
+
+@pytest.mark.parametrize("use_true", [FREE, FORCED])
+def test_a_later_program_that_turns_out_too_large_ends_the_run_whatever_the_step(
+    step, use_true, capsys
+):
+    step.let_all()
+    with _programs(step, free=2.0**30) as programs:
+        programs.step(STATE, None, FORCED, 0.0)
+        _until(lambda: programs._jobs[False].done())
+        with pytest.raises(UserError, match=r"a free-running step needs 1024\.00 GiB"):
+            programs.step(STATE, None, use_true, 0.0)
+    assert step.steps == 1
+    assert "a teacher-forced step needs 0.00 GiB of 1.00 GiB free" in capsys.readouterr().out
+
+
+def test_the_need_of_a_real_program_is_told(capsys):
+    with _programs(TrainStep(CONFIG), [True], 2.0**30) as programs:
+        programs._jobs[True].result()
+    need = capsys.readouterr().out.partition("a teacher-forced step needs ")[2]
+    assert 0.01 < float(need.partition(" GiB of 1.00 GiB")[0]) < 1
+
+
+@pytest.mark.parametrize(
+    ("unit", "ratio", "start_step", "ways"),
+    [
+        ("batch", [1.0, 1.0, 0.0], 0, [True, False]),
+        ("clip", [1.0, 1.0, 0.5], 0, [True, False]),
+        ("clip", [1.0, 1.0, 0.5], 2, [False]),
+        ("frame", [1.0, 1.0], 0, [True]),
+        ("batch", [0.0, 0.0], 0, [False]),
+        ("batch", [0.5, 0.0, 0.0], 1, [False]),
+    ],
+)
+def test_the_steps_left_say_which_programs_come_and_the_first_one_first(
+    unit, ratio, start_step, ways
+):
+    values = tiny.get_config()
+    values.teacher_forcing.unit = unit
+    config = validation.from_config_dict(values)
+    assert train._ways(config, np.array(ratio), start_step) == ways
