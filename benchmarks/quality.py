@@ -1,6 +1,6 @@
 """How good predictions are after equal minutes of training, beside SVG-FP in PyTorch.
 
-    make quality                                             # 40 minutes on 2 cores
+    make quality                                             # an hour on 2 cores
     python -m benchmarks.quality --steps=1000 --clips=256    # longer
     python -m benchmarks.quality --source=lab                # prepared from the lab's folder
     python -m benchmarks.quality --table                     # of the results at hand
@@ -70,7 +70,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=300, help="of ours; they decide the minutes")
+    parser.add_argument("--steps", type=int, default=600, help="of ours; they decide the minutes")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--width", type=int, default=16, help="of both; 64 is the full size")
     parser.add_argument("--peer_batch", type=int, default=12, help="clips in a step of the peer")
