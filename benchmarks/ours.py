@@ -95,7 +95,7 @@ def _generation(width, clips, context, predicted, samples, feedback, precision="
     parallel.share_cores(parallel.MAX_CPU_DEVICES)  # as main.py --mode=sample does
     params = train_state.create(config, 4, 3).params
     predict = sample.make_predict(config)
-    return lambda: predict(params, batch)
+    return lambda: list(predict(params, batch))
 
 
 def _evaluation(width, clips, batch, context, predicted, feedback, precision="float32"):

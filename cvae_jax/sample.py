@@ -1,6 +1,6 @@
 """Clips that a person can look at: truth and several samples from the prior."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -73,12 +73,12 @@ def rank(psnr_per_clip: Sequence[float]) -> dict[int, str]:
     return {order[place]: name for name, place in places.items()} if order else {}
 
 
-def make_predict(config: Config) -> Callable[[rollout.Params, Batch], np.ndarray]:
-    """`predict(params, batch)`: frames after the context.
+def make_predict(config: Config) -> Callable[[rollout.Params, Batch], Iterator[np.ndarray]]:
+    """`predict(params, batch)`: frames after the context, one clip after the other.
 
-    They are uint8 (clip, sample, target, height, width, 3), and of the same noise as in an
-    evaluation over as many frames. Clips go one by one, samples a pass at a time on all devices,
-    so that a hundred of each fit into memory; how many devices there are may change the rounding.
+    They are uint8 (sample, target, height, width, 3), and of the same noise as in an evaluation
+    over as many frames. Samples go a pass at a time on all devices, so that a hundred fit into
+    memory; how many devices there are may change the rounding.
     """
     generate, num_context = passes.make_generate(config), config.eval.num_context_frames
     num_samples, num_targets = config.sample.num_samples, config.eval.num_predicted_frames
@@ -100,8 +100,8 @@ def make_predict(config: Config) -> Callable[[rollout.Params, Batch], np.ndarray
         return np.concatenate([parallel.unshard(frames) for frames in passes_of_clip])[:num_samples]
 
     def predict(params, batch):
-        clips = [Batch(*(field[[number]] for field in batch)) for number in range(len(batch.video))]
-        return np.stack([predict_clip(params, clip) for clip in clips])
+        for number in range(len(batch.video)):
+            yield predict_clip(params, Batch(*(field[[number]] for field in batch)))
 
     return predict
 
@@ -127,11 +127,10 @@ def _evaluated(workdir, step, config, source) -> list[float]:
 
 
 def _draw(folder, config, batch, predicted, step, about):
-    """Writes the files of all clips, and what the page needs to know of them."""
+    """Writes the files of all clips as they are predicted, and what the page needs to know."""
     num_context, num_samples = config.eval.num_context_frames, config.sample.num_samples
     length = num_context + config.eval.num_predicted_frames
-    for stale in folder.glob("clip_*.*"):  # of an earlier call, perhaps with other clips
-        stale.unlink()
+    stale = set(folder.glob("clip_*.*"))  # of an earlier call, perhaps with other clips
     firsts = []
     with Progress(len(about), description="draw", frames_per_step=length) as bar:
         for clip, truth, samples in zip(about, batch.video, predicted, strict=True):
@@ -147,7 +146,10 @@ def _draw(folder, config, batch, predicted, step, about):
             video.write_png(folder / f"{path.name}_sheet.png", drawn)
             clip["psnr"] = _psnr(samples[:NUM_DRAWN], truth[num_context:])
             firsts.append(clips[0])
+            stale -= set(folder.glob(f"{path.name}[._]*"))
             bar.advance()
+    for file in stale:
+        file.unlink()
     chosen = len(set(config.sample.clip_ids))  # without those that an evaluation added
     overview = video.grid(batch.video[:chosen], np.stack(firsts[:chosen]), num_context)
     video.write_gif(folder / "demo.gif", overview, FRAMES_PER_SECOND)

@@ -78,7 +78,7 @@ def test_scores_and_spread_equal_a_loop_over_samples(config, source, params, pre
 def test_what_is_drawn_is_what_is_measured(config, source, params, predicted):
     """27 samples in their order, a pass at a time."""
     drawn_config = dataclasses.replace(config, sample=SampleConfig(num_samples=27))
-    drawn = sample.make_predict(drawn_config)(params, _clips(source))
+    drawn = np.stack(list(sample.make_predict(drawn_config)(params, _clips(source))))
     assert drawn.dtype == np.uint8
     np.testing.assert_allclose(drawn, predicted * 255, atol=0.51)
 
@@ -148,7 +148,7 @@ def test_noise_in_place_of_all_future_frames_changes_no_bit_of_a_prediction(
     for clips in (source, _with_noisy_future(source)):
         measurement.source = clips
         figures = measurement.measure(params)
-        drawn = sample.make_predict(config)(params, _clips(clips))
+        drawn = list(sample.make_predict(config)(params, _clips(clips)))
         jax.effects_barrier()
         found.append((figures, sorted(x.tobytes() for x in predictions), drawn))
         predictions.clear()
