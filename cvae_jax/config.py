@@ -84,6 +84,9 @@ class ModelConfig:
     dtype: str = setting(
         "float32", "compute precision; parameters are float32", choices=("float32", "bfloat16")
     )
+    rematerialize: bool = setting(
+        False, "a training step keeps a map a stage and makes the others again: less memory, slower"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

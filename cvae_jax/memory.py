@@ -40,7 +40,8 @@ def check_step(config: Config, what: str, need: int, free: float) -> str:
       UserError: it needs more.
     """
     if need > free:
-        raise _too_large(what, need, free, config, _STEP_FIELDS)
+        more = "" if config.model.rematerialize else ", or set --config.model.rematerialize=True"
+        raise _too_large(what, need, free, config, _STEP_FIELDS, f"lower one of them{more}")
     there = "" if math.isinf(free) else f" of {_gib(free)} GiB free"
     return f"{what} needs {_gib(need)} GiB{there}"
 
@@ -96,7 +97,12 @@ def _left(folder: Path, limit: str, used: str) -> Iterator[int]:
 
 
 def _too_large(
-    what: str, need: int, free: float, config: Config, fields: tuple[str, ...]
+    what: str,
+    need: int,
+    free: float,
+    config: Config,
+    fields: tuple[str, ...],
+    remedy: str = "lower one of them",
 ) -> UserError:
     values = []
     for path in fields:
@@ -104,7 +110,7 @@ def _too_large(
         values.append(f"--config.{path}={getattr(getattr(config, section), name)}")
     return UserError(
         f"{' '.join(values)}: {what} needs {_gib(need)} GiB, but {_gib(free)} GiB are free; "
-        "lower one of them"
+        f"{remedy}"
     )
 
 

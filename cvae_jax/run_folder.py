@@ -18,7 +18,7 @@ from cvae_jax.files import plain, read_json, write_json
 CONFIG_FILE = "config.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 _MAY_CHANGE = (
-    "model.dtype",
+    *("model.dtype", "model.rematerialize"),
     *("train.num_steps", "train.log_every_steps", "train.eval_every_steps"),
     *("train.checkpoint_every_steps", "train.debug_nan"),
     *("data.dir", "data.path", "data.strict", "data.num_threads"),

@@ -38,8 +38,11 @@ def test_a_step_that_fits_is_told_and_one_that_does_not_names_the_fields():
     assert told == "a teacher-forced step needs 0.50 GiB of 1.00 GiB free"
     assert memory.check_step(CONFIG, what, need, math.inf) == f"{what} needs 0.50 GiB"
     fields = r"train.batch_size=4 .*num_predicted_frames=3 .*a teacher-forced step needs 0\.50 GiB"
-    with pytest.raises(UserError, match=fields):
+    with pytest.raises(UserError, match=f"{fields}.*, or set --config.model.rematerialize=True"):
         memory.check_step(CONFIG, what, need, need - 1.0)
+    model = dataclasses.replace(CONFIG.model, rematerialize=True)
+    with pytest.raises(UserError, match=f"{fields}.*lower one of them$"):
+        memory.check_step(dataclasses.replace(CONFIG, model=model), what, need, need - 1.0)
 
 
 @pytest.mark.parametrize(("most", "left"), [("5000", 2600), ("max", None), ("1000", 0)])

@@ -32,10 +32,11 @@ class CVAE(nn.Module):
 
     def setup(self):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        self.encoder = Encoder(config.width, config.g_dim, config.predictor == "conv", dtype)
+        remat = config.rematerialize
+        self.encoder = Encoder(config.width, config.g_dim, config.predictor == "conv", dtype, remat)
         composite = config.output == "composite"
         channels = _COMPOSITE_CHANNELS if composite else FRAME_CHANNELS
-        self.decoder = Decoder(config.width, channels, composite, dtype)
+        self.decoder = Decoder(config.width, channels, composite, dtype, remat)
         if composite:
             self.place = Place(dtype)
             self.pose = Pose(4 * config.predictor_width, dtype)

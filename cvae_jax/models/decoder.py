@@ -5,7 +5,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, Head3x3, MergeSkip, activation
+from cvae_jax.models.layers import (
+    KERNEL_INIT,
+    ConvBlock,
+    Head3x3,
+    MergeSkip,
+    activation,
+    rematerialized,
+)
 
 _FLOW_STAGE = 3
 """The stage at 1/4 size, where the flow is drawn."""
@@ -26,6 +33,7 @@ class Decoder(nn.Module):
     out_channels: int
     with_flow: bool
     dtype: jnp.dtype
+    rematerialize: bool = False
 
     @nn.compact
     def __call__(
@@ -37,20 +45,22 @@ class Decoder(nn.Module):
         Float[Array, "frames height width 2"] | None,
     ]:
         w = self.width
+        block = rematerialized(ConvBlock, self.rematerialize)
+        merge_skip = rematerialized(MergeSkip, self.rematerialize)
         height, width = skips[-1].shape[1:3]
         g = g.astype(self.dtype)
         if g.ndim == 2:
             x = nn.Dense(height * width // 4 * 8 * w, kernel_init=KERNEL_INIT, dtype=self.dtype)(g)
             x = activation(x).reshape(-1, height // 2, width // 2, 8 * w)
         else:
-            x = ConvBlock((8 * w,), self.dtype, name="stage5")(g)
+            x = block((8 * w,), self.dtype, name="stage5")(g)
         stages = ((8 * w, 8 * w, 4 * w), (4 * w, 4 * w, 2 * w), (2 * w, w), (w,))
         flow = None
         for stage, channels in zip((4, 3, 2, 1), stages, strict=True):
             upsample = x.shape[1] < skips[stage - 1].shape[1]
-            merge = MergeSkip(channels[0], upsample, self.dtype, name=f"merge{stage}")
+            merge = merge_skip(channels[0], upsample, self.dtype, name=f"merge{stage}")
             x = merge(x, skips[stage - 1])
-            x = ConvBlock(channels[1:], self.dtype, name=f"stage{stage}")(x)
+            x = block(channels[1:], self.dtype, name=f"stage{stage}")(x)
             if self.with_flow and stage == _FLOW_STAGE:
                 flow = Head3x3(2, self.dtype, name="flow")(x)
         if flow is not None:

@@ -4,7 +4,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import KERNEL_INIT, ConvBlock, Head3x3, max_pool2x2, normalized
+from cvae_jax.models.layers import (
+    KERNEL_INIT,
+    ConvBlock,
+    Head3x3,
+    max_pool2x2,
+    normalized,
+    rematerialized,
+)
 
 
 class Encoder(nn.Module):
@@ -19,6 +26,7 @@ class Encoder(nn.Module):
     g_dim: int
     as_map: bool
     dtype: jnp.dtype
+    rematerialize: bool = False
 
     @nn.compact
     def __call__(
@@ -26,10 +34,10 @@ class Encoder(nn.Module):
     ) -> tuple[Float[Array, "batch *representation"], tuple[Float[Array, "batch _ _ _"], ...]]:
         w = self.width
         x = frame.astype(self.dtype) * 2.0 - 1.0  # centred, as first layers like it
-        skips = []
+        block, skips = rematerialized(ConvBlock, self.rematerialize), []
         for stage, channels in enumerate(((w, w), (2 * w,) * 2, (4 * w,) * 3, (8 * w,) * 3)):
             x = max_pool2x2(x) if stage else x
-            x = ConvBlock(channels, self.dtype, name=f"stage{stage + 1}")(x)
+            x = block(channels, self.dtype, name=f"stage{stage + 1}")(x)
             skips.append(x)
         if self.as_map:
             head = Head3x3(self.g_dim, self.dtype, nn.initializers.lecun_normal(), name="head")

@@ -143,6 +143,11 @@ class ConvBlock(nn.Module):
         return x
 
 
+def rematerialized(layer: type[nn.Module], wanted: bool) -> type[nn.Module]:
+    """The layer or, if wanted, one that keeps its input alone for the gradient (Chen et al. 2016)."""
+    return nn.remat(layer) if wanted else layer
+
+
 class Head3x3(nn.Module):
     """A 3x3 convolution with a bias; by default little comes of it at the start of training."""
 
