@@ -144,7 +144,7 @@ class ConvBlock(nn.Module):
 
 
 def rematerialized(layer: type[nn.Module], wanted: bool) -> type[nn.Module]:
-    """The layer or, if wanted, one that keeps its input alone for the gradient (Chen et al. 2016)."""
+    """The layer or, if wanted, one that keeps its input alone for a gradient (Chen et al. 2016)."""
     return nn.remat(layer) if wanted else layer
 
 
