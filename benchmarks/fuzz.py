@@ -44,7 +44,7 @@ CHOICES = (
 )
 BUILT_BY = (
     *("predictor", "condition", "feedback", "output", "prior", "last_frame_skip", "dtype"),
-    "window",
+    *("window", "rematerialize"),
 )
 """Of the section `model`: cases that agree in these are built once."""
 

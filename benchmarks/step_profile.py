@@ -86,6 +86,10 @@ def by_kind(events: list[dict[str, Any]]) -> dict[str, float]:
 
 def table(kinds: dict[str, float]) -> str:
     """The kinds that take longest first, in Markdown."""
+    if not kinds:
+        raise SystemExit(
+            "no operation was found in the profile; --keep=FOLDER leaves it to look at"
+        )
     total = sum(kinds.values())
     rows = sorted(kinds.items(), key=lambda kind: -kind[1])
     shown = [(name, ms) for name, ms in rows if ms >= _SHOWN * total]

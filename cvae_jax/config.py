@@ -85,7 +85,8 @@ class ModelConfig:
         "float32", "compute precision; parameters are float32", choices=("float32", "bfloat16")
     )
     rematerialize: bool = setting(
-        False, "a training step keeps a map a stage and makes the others again: less memory, slower"
+        False,
+        "blocks of a training step keep their input and make the rest again: less memory, slower",
     )
 
 

@@ -40,10 +40,24 @@ def check_step(config: Config, what: str, need: int, free: float) -> str:
       UserError: it needs more.
     """
     if need > free:
-        more = "" if config.model.rematerialize else ", or set --config.model.rematerialize=True"
-        raise _too_large(what, need, free, config, _STEP_FIELDS, f"lower one of them{more}")
+        raise _too_large(what, need, free, config, _STEP_FIELDS, _remedy(config))
     there = "" if math.isinf(free) else f" of {_gib(free)} GiB free"
     return f"{what} needs {_gib(need)} GiB{there}"
+
+
+def too_large_to_compile(config: Config, what: str, error: Exception) -> UserError:
+    """That the compiler of a step ran out of memory."""
+    reason = str(error).splitlines()[0]
+    return UserError(
+        f"{_values(config, _STEP_FIELDS)}: {what} could not be compiled ({reason}); "
+        f"{_remedy(config)}"
+    )
+
+
+def _remedy(config: Config) -> str:
+    """For a step; its workdir is there already, and holds the fields of `_STEP_FIELDS` fixed."""
+    more = "" if config.model.rematerialize else ", or set --config.model.rematerialize=True"
+    return f"lower one of them in a new --workdir{more}"
 
 
 def _first_maps(config: Config) -> int:
@@ -104,14 +118,18 @@ def _too_large(
     fields: tuple[str, ...],
     remedy: str = "lower one of them",
 ) -> UserError:
+    return UserError(
+        f"{_values(config, fields)}: {what} needs {_gib(need)} GiB, but {_gib(free)} GiB are "
+        f"free; {remedy}"
+    )
+
+
+def _values(config: Config, fields: tuple[str, ...]) -> str:
     values = []
     for path in fields:
         section, _, name = path.partition(".")
         values.append(f"--config.{path}={getattr(getattr(config, section), name)}")
-    return UserError(
-        f"{' '.join(values)}: {what} needs {_gib(need)} GiB, but {_gib(free)} GiB are free; "
-        f"{remedy}"
-    )
+    return " ".join(values)
 
 
 def _gib(size: int | float) -> str:

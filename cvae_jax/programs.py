@@ -9,6 +9,7 @@ import jax
 
 from cvae_jax import hosts, memory, parallel
 from cvae_jax.config import Config
+from cvae_jax.errors import UserError
 from cvae_jax.logs import Progress
 from cvae_jax.train_state import TrainState
 from cvae_jax.train_step import TrainStep
@@ -17,9 +18,9 @@ from cvae_jax.train_step import TrainStep
 class Programs:
     """Takes the steps of a run, each with its program, which is compiled in the background.
 
-    The first step waits for its own program alone. The other one is compiled from the end of the
-    first step on, as it would share the cores with the first. Used as a context: entering begins
-    to compile, leaving waits for what is being compiled.
+    The first step waits for its own program alone. The other one is compiled from the second step
+    on, as it would share the cores with the first. Used as a context: entering begins to compile,
+    leaving waits for what is being compiled.
     """
 
     def __init__(
@@ -43,20 +44,25 @@ class Programs:
           free: bytes that were free before anything was allocated, as `memory.available` has it.
         """
         self._config, self._train_step, self._state = config, train_step, state
-        self._ways, self._dims, self._free = ways, dims, free
+        self._ways, self._dims, self._free = list(ways), dims, free
         self._threads = ThreadPoolExecutor(max_workers=1)
         self._jobs: dict[bool, Future] = {}
-        self._is_first_step, self._waited = True, 0.0
+        self._metrics: Any = None
+        self._waited = 0.0
 
     def __enter__(self) -> "Programs":
         self._begin(self._ways[:1])
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if any(job.running() for job in self._jobs.values()):
+            after = f", then ends: {error}" if isinstance(error, UserError) else ""
             with Progress.external_write_mode():
-                hosts.say("waiting for a program that is being compiled")
+                hosts.say(f"waiting for a program that is being compiled{after}")
         self._threads.shutdown(cancel_futures=True)
+        for job in self._jobs.values():
+            if error is None and not job.cancelled() and (found := job.exception()):
+                hosts.say(str(found))  # of a program that no step has asked for
 
     def step(self, state: TrainState, batch: Any, use_true: Any, kl_weight: Any) -> Any:
         """One training step, as `TrainStep` takes it, once its program is there.
@@ -67,18 +73,17 @@ class Programs:
         """
         forced = bool(use_true.all())
         start = time.monotonic()
+        if self._metrics is not None and len(self._jobs) < len(self._ways):
+            jax.block_until_ready(self._metrics)
+            self._begin(self._ways[1:])
         if self._ways and forced not in self._jobs:
             self._begin([forced])
         for way, job in self._jobs.items():
             if way == forced or job.done():
                 job.result()
         self._waited += time.monotonic() - start
-        state, metrics = self._train_step(state, batch, use_true, kl_weight)
-        if self._is_first_step and self._ways[1:]:
-            jax.block_until_ready(metrics)
-            self._begin(self._ways[1:])
-        self._is_first_step = False
-        return state, metrics
+        state, self._metrics = self._train_step(state, batch, use_true, kl_weight)
+        return state, self._metrics
 
     def take_waited(self) -> float:
         """Seconds that steps have waited for their programs since this was last asked."""
@@ -90,8 +95,13 @@ class Programs:
             self._jobs[forced] = self._threads.submit(self._compile, forced)
 
     def _compile(self, forced):
-        compiled = self._train_step.compile(self._state, forced, *self._dims)
         what = f"a {'teacher-forced' if forced else 'free-running'} step"
+        try:
+            compiled = self._train_step.compile(self._state, forced, *self._dims)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise memory.too_large_to_compile(self._config, what, error) from error
         told = memory.check_step(self._config, what, parallel.memory_of(compiled), self._free)
         with Progress.external_write_mode():
             hosts.say(told)

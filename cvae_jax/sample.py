@@ -131,6 +131,7 @@ def _draw(folder, config, batch, predicted, step, about):
     num_context, num_samples = config.eval.num_context_frames, config.sample.num_samples
     length = num_context + config.eval.num_predicted_frames
     stale = set(folder.glob("clip_*.*"))  # of an earlier call, perhaps with other clips
+    (folder / "samples.json").unlink(missing_ok=True)  # it tells of them; written last
     firsts = []
     with Progress(len(about), description="draw", frames_per_step=length) as bar:
         for clip, truth, samples in zip(about, batch.video, predicted, strict=True):

@@ -60,6 +60,10 @@ def _train(
     workdir: Path, config: Config, source: ClipSource, validation: ClipSource
 ) -> train_state.TrainState:
     first = hosts.is_first()  # it alone touches the workdir
+    dims = len(source.statistics.action_mean), len(source.statistics.position_mean)
+    like = train_state.shapes(config, *dims)
+    free = hosts.least(memory.available())  # before anything is allocated
+    memory.check_state(config, like, free)  # before the workdir is this config's
     run_info = hosts.from_first(lambda: run_folder.claim(workdir, config, source.statistics))
     scale = run_folder.statistics_of(run_info)
     source, validation = source.scaled_by(scale), validation.scaled_by(scale)
@@ -67,10 +71,6 @@ def _train(
     kl_weight = schedules.kl_weight(config.kl, num_steps)
     teacher_forcing_ratio = schedules.teacher_forcing_ratio(config.teacher_forcing, num_steps)
     train_step = TrainStep(config)
-    dims = len(source.statistics.action_mean), len(source.statistics.position_mean)
-    like = train_state.shapes(config, *dims)
-    free = hosts.least(memory.available())  # before anything is allocated
-    memory.check_state(config, like, free)
     evaluation = _validation(config, len(validation))
     measurement = measuring.Measurement(config, evaluation, validation, thorough=False)
     num_frames = config.data.num_context_frames + config.data.num_predicted_frames
@@ -172,14 +172,18 @@ def _draw(config, ratio, step):
 
 
 def _ways(config, ratio, start_step):
-    """Which programs the steps left are sure to take, teacher-forced or free-running, in order."""
+    """Which programs the steps left are to take, teacher-forced (True) or not, the first one first.
+
+    One that they would need by a chance of less than 1 % is left out.
+    """
     if jax.process_count() > 1:
         return []  # JAX compiles the programs of several processes from arrays alone, not shapes
-    left = ratio[start_step:]
-    # below 1, draws for each clip or frame are hardly ever true all together
-    forced = left.max() == 1 or (config.teacher_forcing.unit == "batch" and left.max() > 0)
-    ways = [way for way, used in ((True, forced), (False, left.min() < 1)) if used]
+    clips, frames = config.train.batch_size, config.data.num_predicted_frames
+    draws = {"batch": 1, "clip": clips, "frame": clips * frames}[config.teacher_forcing.unit]
+    all_true = ratio[start_step:] ** draws  # the chance of each step
+    never_taken = {True: np.prod(1.0 - all_true), False: np.prod(all_true)}
     first = bool(_draw(config, ratio, start_step).all())
+    ways = [way for way, chance in never_taken.items() if way == first or chance < 0.99]
     return sorted(ways, key=lambda way: way != first)
 
 

@@ -33,10 +33,19 @@ def test_convolution_equals_the_plain_one(inputs, outputs, width, padding):
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("frames", [5, 8, 24, 25, 37])  # too few, at once, groups and part of one
-def test_kernel_gradient_by_groups_equals_the_plain_one(frames, padding):
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 32), (32, 3)])
+def test_kernel_gradient_by_groups_equals_the_plain_one(inputs, outputs, frames, padding):
     side = 1 + sum(padding[0])
-    x, kernel = random((frames, 3, 4, 3), 0), random((side, side, 3, 32), 1)
+    x, kernel = random((frames, 3, 4, inputs), 0), random((side, side, inputs, outputs), 1)
     same_with_gradients(*_both(padding), x, kernel)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 32), (32, 3)])
+def test_kernel_gradient_has_the_narrower_array_in_the_place_of_frames(inputs, outputs):
+    x, kernel = random((24, 4, 4, inputs), 0), random((3, 3, inputs, outputs), 1)
+    ours, _ = _both(PADDINGS[0])
+    text = str(jax.make_jaxpr(jax.grad(lambda kernel: ours(x, kernel).sum()))(kernel))
+    assert "f32[3,3,3,32] = conv_general_dilated" in text
 
 
 def test_other_backends_take_the_plain_form_and_its_gradients(monkeypatch):

@@ -334,6 +334,12 @@ def test_what_only_preparation_reads_may_change_in_a_run(trained, data, tmp_path
     train(tmp_path / "run", data, "--config.data.path=/an/archive", "--config.data.strict=True")
 
 
+def test_a_run_goes_on_with_its_maps_made_again(trained, data, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    more = "--config.train.num_steps=5", "--config.model.rematerialize=True"
+    assert "going on after step 4" in train(tmp_path / "run", data, *more)
+
+
 def test_data_of_another_fingerprint_are_refused(trained, tiny_data_dir, tmp_path):
     shutil.copytree(tiny_data_dir.dir, tmp_path / "data")
     statistics = next((tmp_path / "data").rglob("statistics.json"))

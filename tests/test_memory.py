@@ -41,7 +41,7 @@ def test_a_step_that_fits_is_told_and_one_that_does_not_names_the_fields():
     with pytest.raises(UserError, match=f"{fields}.*, or set --config.model.rematerialize=True"):
         memory.check_step(CONFIG, what, need, need - 1.0)
     model = dataclasses.replace(CONFIG.model, rematerialize=True)
-    with pytest.raises(UserError, match=f"{fields}.*lower one of them$"):
+    with pytest.raises(UserError, match=f"{fields}.*lower one of them in a new --workdir$"):
         memory.check_step(dataclasses.replace(CONFIG, model=model), what, need, need - 1.0)
 
 

@@ -1,6 +1,7 @@
 import threading
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ class _Step(TrainStep):
     def compile(self, state, forced, *dims):
         self.asked.append(forced)
         assert self.let[forced].wait(SECONDS)
+        return forced
 
     def __call__(self, state, batch, use_true, kl_weight):
         self.steps += 1
@@ -39,16 +41,10 @@ class _Step(TrainStep):
 
 
 @pytest.fixture
-def step():
+def step(monkeypatch):
+    needs = {True: 2**20, False: 2**40}  # bytes, teacher-forced and free running
+    monkeypatch.setattr(parallel, "memory_of", needs.get)
     return _Step()
-
-
-@pytest.fixture(autouse=True)
-def _need(request, monkeypatch):
-    """Of the programs that `_Step` makes, in their order; real ones tell themselves."""
-    if "step" in request.fixturenames:
-        needs = iter([2**20, 2**40])
-        monkeypatch.setattr(parallel, "memory_of", lambda compiled: next(needs))
 
 
 def _programs(step, ways=(True, False), free=2.0**50):
@@ -62,38 +58,74 @@ def _until(is_true):
         time.sleep(0.01)
 
 
-def test_the_other_program_is_compiled_after_the_first_step_and_not_waited_for(step):
+def test_the_other_program_is_compiled_from_the_second_step_on_and_not_waited_for(step):
     programs = _programs(step)
     assert not step.asked
     with programs:
         step.let[True].set()
         programs.step(STATE, None, FORCED, 0.0)
+        programs.step(STATE, None, FORCED, 0.0)
         _until(lambda: step.asked == [True, False])
         programs.step(STATE, None, FORCED, 0.0)
-        assert step.steps == 2  # while the other one is being compiled
+        assert step.steps == 3  # while the other one is being compiled
         step.let[False].set()
         programs.step(STATE, None, FREE, 0.0)
     assert step.asked == [True, False]
 
 
+def test_a_run_of_one_step_compiles_one_program(step):
+    step.let_all()
+    with _programs(step) as programs:
+        programs.step(STATE, None, FORCED, 0.0)
+    assert step.asked == [True]
+
+
 def test_a_step_waits_for_its_program_and_tells_how_long(step):
     with _programs(step) as programs:
-        timer = threading.Timer(0.2, step.let[True].set)
-        timer.start()
+        started = time.monotonic()
+        threading.Timer(0.2, step.let[True].set).start()
         programs.step(STATE, None, FORCED, 0.0)
-        assert 0.1 < programs.take_waited() < SECONDS
+        assert 0.0 < programs.take_waited() <= time.monotonic() - started
         assert programs.take_waited() == 0.0
         step.let[False].set()
 
 
 def test_leaving_waits_for_what_is_being_compiled_and_says_so(step, capsys):
     step.let[True].set()
-    with _programs(step) as programs:
+    with _programs(step, free=2.0**30) as programs:
+        programs.step(STATE, None, FORCED, 0.0)
         programs.step(STATE, None, FORCED, 0.0)
         _until(lambda: step.asked == [True, False])
         threading.Timer(0.2, step.let[False].set).start()
     assert step.let[False].is_set()
-    assert "waiting for a program that is being compiled" in capsys.readouterr().out
+    waited, _, found = capsys.readouterr().out.partition("that is being compiled\n")
+    assert waited.endswith("waiting for a program ")
+    assert "a free-running step needs 1024.00 GiB" in found  # though no step came to need it
+
+
+def test_leaving_by_an_error_says_which_before_it_waits(step, capsys):
+    step.let[True].set()
+    programs = _programs(step).__enter__()
+    programs.step(STATE, None, FORCED, 0.0)
+    programs.step(STATE, None, FORCED, 0.0)
+    _until(lambda: step.asked == [True, False])
+    threading.Timer(0.2, step.let[False].set).start()
+    programs.__exit__(UserError, UserError("the disk is full"), None)
+    assert "being compiled, then ends: the disk is full\n" in capsys.readouterr().out
+
+
+def test_a_compiler_out_of_memory_is_told_in_a_line(step, monkeypatch):
+    def compile(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of 8 GiB\nallocations: ...")
+
+    monkeypatch.setattr(step, "compile", compile)
+    with (
+        _programs(step) as programs,
+        pytest.raises(
+            UserError, match=r"batch_size=4.* \(RESOURCE_EXHAUSTED: out of 8 GiB\); lower"
+        ),
+    ):
+        programs.step(STATE, None, FORCED, 0.0)
 
 
 def test_what_was_not_foreseen_is_compiled_when_it_is_needed(step):
@@ -118,10 +150,11 @@ def test_a_later_program_that_turns_out_too_large_ends_the_run_whatever_the_step
     step.let_all()
     with _programs(step, free=2.0**30) as programs:
         programs.step(STATE, None, FORCED, 0.0)
+        programs.step(STATE, None, FORCED, 0.0)
         _until(lambda: programs._jobs[False].done())
         with pytest.raises(UserError, match=r"a free-running step needs 1024\.00 GiB"):
             programs.step(STATE, None, use_true, 0.0)
-    assert step.steps == 1
+    assert step.steps == 2
     assert "a teacher-forced step needs 0.00 GiB of 1.00 GiB free" in capsys.readouterr().out
 
 
@@ -137,7 +170,10 @@ def test_the_need_of_a_real_program_is_told(capsys):
     [
         ("batch", [1.0, 1.0, 0.0], 0, [True, False]),
         ("clip", [1.0, 1.0, 0.5], 0, [True, False]),
-        ("clip", [1.0, 1.0, 0.5], 2, [False]),
+        ("clip", [1.0, 1.0, 0.2], 2, [False]),
+        ("clip", [0.98, 0.98, 0.98], 0, [True, False]),
+        ("clip", [0.2] * 100, 0, [False, True]),
+        ("clip", [0.3] * 99, 98, [True, False]),  # a chance of 1 in 123, yet the first step's
         ("frame", [1.0, 1.0], 0, [True]),
         ("batch", [0.0, 0.0], 0, [False]),
         ("batch", [0.5, 0.0, 0.0], 1, [False]),

@@ -1,5 +1,9 @@
 """What benchmarks/speed.py and step_profile.py make of what they measured."""
 
+import sys
+
+import pytest
+
 from benchmarks import speed, speed_report, step_profile
 
 
@@ -27,6 +31,18 @@ def test_every_precision_has_a_side_of_ours_and_of_the_peer_compiled_or_not():
         {"targets_apart": False, "precision": "bfloat16", "compiled": True},
     )
     assert "SVG, lab's" in speed.training_sides(False)
+
+
+def test_an_unknown_precision_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["speed", "--precisions=float32,float16"])
+    with pytest.raises(SystemExit, match="2"):
+        speed.parse()
+    assert "--precisions=float16: must be among float32, bfloat16" in capsys.readouterr().err
+
+
+def test_a_profile_without_operations_is_told_in_a_line():
+    with pytest.raises(SystemExit, match="no operation was found"):
+        step_profile.table({})
 
 
 def test_ratios_are_of_sides_of_one_precision():

@@ -48,8 +48,8 @@ def _backward(padding, given, gradient):
     if x.shape[-1] <= gradient.shape[-1]:
         return to_x, _kernel_gradient(x, gradient, kernel.shape, padding).astype(kernel.dtype)
     # the same sums, with the narrower of both where the wider one would be slow
-    turned = _kernel_gradient(gradient, x, turned.shape, around)
-    return to_x, jnp.flip(turned, (0, 1)).swapaxes(2, 3).astype(kernel.dtype)
+    to_turned = _kernel_gradient(gradient, x, turned.shape, around)
+    return to_x, jnp.flip(to_turned, (0, 1)).swapaxes(2, 3).astype(kernel.dtype)
 
 
 convolve.defvjp(_forward, _backward)

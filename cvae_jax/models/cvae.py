@@ -32,11 +32,13 @@ class CVAE(nn.Module):
 
     def setup(self):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        remat = config.rematerialize
-        self.encoder = Encoder(config.width, config.g_dim, config.predictor == "conv", dtype, remat)
+        rematerialize = config.rematerialize
+        self.encoder = Encoder(
+            config.width, config.g_dim, config.predictor == "conv", dtype, rematerialize
+        )
         composite = config.output == "composite"
         channels = _COMPOSITE_CHANNELS if composite else FRAME_CHANNELS
-        self.decoder = Decoder(config.width, channels, composite, dtype, remat)
+        self.decoder = Decoder(config.width, channels, composite, dtype, rematerialize)
         if composite:
             self.place = Place(dtype)
             self.pose = Pose(4 * config.predictor_width, dtype)
