@@ -114,7 +114,7 @@ def _make_device_step(config: Config, forced: bool):
             state.params, keys, batch, use_true, kl_weight
         )
         gradients, means = parallel.mean_over_devices((gradients, means | {"loss": total}))
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         metrics = means | {
             "gradient_norm": norm,
             "learning_rate": jnp.asarray(learning_rate(state.step)),
