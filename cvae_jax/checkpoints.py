@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers
 
-from cvae_jax.errors import UserError
+from cvae_jax.errors import UserError, is_out_of_memory
 from cvae_jax.run_folder import saved_steps
 from cvae_jax.train_state import TrainState
 
@@ -268,9 +268,8 @@ def _reason(error: BaseException) -> str:
 
 def _remedy(error: BaseException) -> str | None:
     """What a user can do about a checkpoint that may be whole; None if it is damaged."""
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in text or "resource_exhausted" in text:
+    if is_out_of_memory(error):
         return "close other programs or use a machine with more memory; the checkpoint may be whole"
-    if isinstance(error, PermissionError) or "permission" in text:
+    if isinstance(error, PermissionError) or "permission" in str(error).lower():
         return "make it readable for you; the checkpoint may be whole"
     return None

@@ -9,7 +9,7 @@ import jax
 
 from cvae_jax import hosts, memory, parallel
 from cvae_jax.config import Config
-from cvae_jax.errors import UserError
+from cvae_jax.errors import UserError, is_out_of_memory
 from cvae_jax.logs import Progress
 from cvae_jax.train_state import TrainState
 from cvae_jax.train_step import TrainStep
@@ -44,7 +44,7 @@ class Programs:
           free: bytes that were free before anything was allocated, as `memory.available` has it.
         """
         self._config, self._train_step, self._state = config, train_step, state
-        self._ways, self._dims, self._free = list(ways), dims, free
+        self._ways, self._dims, self._free = ways, dims, free
         self._threads = ThreadPoolExecutor(max_workers=1)
         self._jobs: dict[bool, Future] = {}
         self._metrics: Any = None
@@ -72,10 +72,10 @@ class Programs:
             free.
         """
         forced = bool(use_true.all())
-        start = time.monotonic()
         if self._metrics is not None and len(self._jobs) < len(self._ways):
             jax.block_until_ready(self._metrics)
             self._begin(self._ways[1:])
+        start = time.monotonic()
         if self._ways and forced not in self._jobs:
             self._begin([forced])
         for way, job in self._jobs.items():
@@ -99,7 +99,7 @@ class Programs:
         try:
             compiled = self._train_step.compile(self._state, forced, *self._dims)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             raise memory.too_large_to_compile(self._config, what, error) from error
         told = memory.check_step(self._config, what, parallel.memory_of(compiled), self._free)

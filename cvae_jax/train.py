@@ -1,6 +1,7 @@
 """The training loop: a plan that reads from top to bottom."""
 
 import contextlib
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from cvae_jax.files import lock
 from cvae_jax.kept import Figures
 from cvae_jax.logs import MetricsLog, Progress
 from cvae_jax.programs import Programs
-from cvae_jax.train_step import TrainStep, draw_teacher_forcing
+from cvae_jax.train_step import TrainStep, draw_teacher_forcing, drawn_shape
 
 
 def run(workdir: Path, config: Config) -> train_state.TrainState:
@@ -167,8 +168,12 @@ def _check_condition(config: Config, statistics: Statistics) -> None:
 
 
 def _draw(config, ratio, step):
-    shape = config.train.batch_size, config.data.num_predicted_frames
-    return draw_teacher_forcing(config.seed, step, ratio[step], config.teacher_forcing, shape)
+    forcing, shape = config.teacher_forcing, _targets_shape(config)
+    return draw_teacher_forcing(config.seed, step, ratio[step], forcing, shape)
+
+
+def _targets_shape(config):
+    return config.train.batch_size, config.data.num_predicted_frames
 
 
 def _ways(config, ratio, start_step):
@@ -178,9 +183,8 @@ def _ways(config, ratio, start_step):
     """
     if jax.process_count() > 1:
         return []  # JAX compiles the programs of several processes from arrays alone, not shapes
-    clips, frames = config.train.batch_size, config.data.num_predicted_frames
-    draws = {"batch": 1, "clip": clips, "frame": clips * frames}[config.teacher_forcing.unit]
-    all_true = ratio[start_step:] ** draws  # the chance of each step
+    num_draws = math.prod(drawn_shape(config.teacher_forcing, _targets_shape(config)))
+    all_true = ratio[start_step:] ** num_draws  # the chance of each step
     never_taken = {True: np.prod(1.0 - all_true), False: np.prod(all_true)}
     first = bool(_draw(config, ratio, start_step).all())
     ways = [way for way, chance in never_taken.items() if way == first or chance < 0.99]

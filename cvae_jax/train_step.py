@@ -27,9 +27,13 @@ def draw_teacher_forcing(
     config.unit. Drawn on the host, a pure function of (seed, step): a resumed run repeats it,
     and choosing a program by it does not wait for the device.
     """
-    drawn = {"batch": (1, 1), "clip": (shape[0], 1), "frame": shape}[config.unit]
-    draws = np.random.default_rng((seed, step)).random(drawn)
+    draws = np.random.default_rng((seed, step)).random(drawn_shape(config, shape))
     return np.broadcast_to(draws < ratio, shape)
+
+
+def drawn_shape(config: TeacherForcingConfig, shape: tuple[int, int]) -> tuple[int, int]:
+    """How many draws a step of (batch, target) makes, by config.unit, to be broadcast to it."""
+    return {"batch": (1, 1), "clip": (shape[0], 1), "frame": shape}[config.unit]
 
 
 def own_examples(batch: Batch) -> np.ndarray:

@@ -1,5 +1,6 @@
 import threading
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -80,12 +81,34 @@ def test_a_run_of_one_step_compiles_one_program(step):
     assert step.asked == [True]
 
 
-def test_a_step_waits_for_its_program_and_tells_how_long(step):
+def test_a_step_waits_for_its_program_and_tells_how_long_and_not_for_the_first_step(
+    step, monkeypatch
+):
+    now = [0.0]
+
+    def look():
+        step.let[True].set()  # no program is there before the step looks at the clock
+        return now[0]
+
+    def take(seconds):
+        now[0] += seconds
+
+    def compile(_, forced, *dims):
+        _Step.compile(step, _, forced, *dims)
+        take(5.0)
+        return forced
+
+    class Figure:
+        block_until_ready = staticmethod(lambda: take(100.0))
+
+    monkeypatch.setattr("cvae_jax.programs.time", types.SimpleNamespace(monotonic=look))
+    monkeypatch.setattr(step, "compile", compile)
+    monkeypatch.setattr(_Step, "__call__", lambda self, state, *_: (state, {"mse": Figure()}))
     with _programs(step) as programs:
-        started = time.monotonic()
-        threading.Timer(0.2, step.let[True].set).start()
         programs.step(STATE, None, FORCED, 0.0)
-        assert 0.0 < programs.take_waited() <= time.monotonic() - started
+        assert programs.take_waited() == 5.0
+        programs.step(STATE, None, FORCED, 0.0)
+        assert now[0] == 105.0
         assert programs.take_waited() == 0.0
         step.let[False].set()
 

@@ -32,13 +32,12 @@ class CVAE(nn.Module):
 
     def setup(self):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        rematerialize = config.rematerialize
         self.encoder = Encoder(
-            config.width, config.g_dim, config.predictor == "conv", dtype, rematerialize
+            config.width, config.g_dim, config.predictor == "conv", dtype, config.rematerialize
         )
         composite = config.output == "composite"
         channels = _COMPOSITE_CHANNELS if composite else FRAME_CHANNELS
-        self.decoder = Decoder(config.width, channels, composite, dtype, rematerialize)
+        self.decoder = Decoder(config.width, channels, composite, dtype, config.rematerialize)
         if composite:
             self.place = Place(dtype)
             self.pose = Pose(4 * config.predictor_width, dtype)
