@@ -26,13 +26,14 @@ def get_config():
     config.model.predictor = "conv"
     config.model.predictor_width = 64
     config.model.output = "composite"
+    config.optimizer.name = "muon"
     config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50
     config.train.batch_size = 4
-    config.train.num_steps = 1000
+    config.train.num_steps = 600
     config.train.log_every_steps = 20
-    config.train.eval_every_steps = 250
+    config.train.eval_every_steps = 200
     config.train.checkpoint_every_steps = 100
     config.train.num_validation_clips = 32
     config.sample.clips = "0,1,2,3,4,5"

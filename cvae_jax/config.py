@@ -120,11 +120,14 @@ class TeacherForcingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam."""
+    """How gradients change the parameters."""
 
-    learning_rate: float = setting(
-        2e-3, "Adam's step size, at its highest", above=0.0, high=_LARGEST
+    name: str = setting(
+        "adam",
+        "adam, or muon for all but small and very wide kernels: more for a step, slower if wide",
+        choices=("adam", "muon"),
     )
+    learning_rate: float = setting(2e-3, "the step size, at its highest", above=0.0, high=_LARGEST)
     schedule: str = setting(
         "constant", "of the learning rate, after warm-up", choices=("constant", "cosine")
     )

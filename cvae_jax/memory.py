@@ -14,7 +14,7 @@ from cvae_jax.errors import UserError
 from cvae_jax.train_state import FRAME_SIZE, TrainState
 
 _COPIES = 4
-"""Of the parameters that any step holds: themselves, the gradient and Adam's two moments."""
+"""Of the parameters that any step holds: themselves, the gradient and at most two moments."""
 _STEP_FIELDS = ("train.batch_size", "data.num_predicted_frames", "model.width")
 
 
@@ -28,7 +28,7 @@ def check_state(config: Config, state: TrainState, free: float) -> None:
     held *= _COPIES * parallel.copies_of_the_state()
     if held > free:  # before hours of compilation
         fields = ("model.width", "model.predictor_width", "model.g_dim")
-        raise _too_large("parameters, gradient and Adam's moments", held, free, config, fields)
+        raise _too_large("parameters, gradient and moments", held, free, config, fields)
     if (maps := _first_maps(config)) > free:  # the gradient keeps them
         raise _too_large("the encoder's first map of each frame", maps, free, config, _STEP_FIELDS)
 

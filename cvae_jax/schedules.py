@@ -38,7 +38,7 @@ def teacher_forcing_ratio(
 
 
 def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Adam's step size by step: linear warm-up, then constant or a cosine down to zero."""
+    """The optimizer's step size by step: linear warm-up, then constant or a cosine down to zero."""
     if config.schedule == "cosine":
         return optax.warmup_cosine_decay_schedule(
             init_value=config.learning_rate / (config.warmup_steps + 1),

@@ -8,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from optax.contrib import MuonDimensionNumbers, muon
 
 from cvae_jax import schedules
 from cvae_jax.config import Config
@@ -16,9 +17,15 @@ from cvae_jax.rollout import Params
 
 FRAME_SIZE = 64
 
+_SMALLEST, _LARGEST = 8, 8192
+"""Sides of a dense kernel that Muon takes; of wider ones, as that which draws the sprite, making
+an update orthogonal costs more than it gains."""
+_LIKE_ADAM = 0.2
+"""Root mean square of Muon's update at a step size of 1, about that of Adam's."""
+
 
 class TrainState(flax.struct.PyTreeNode):
-    """Parameters, Adam's moments, and how far training has come.
+    """Parameters, the optimizer's moments, and how far training has come.
 
     The counts are int32 scalars; no field has an array type, as tree transformations put shapes,
     shardings and None in the place of arrays.
@@ -35,11 +42,33 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015), after clipping by the global norm if the config asks for it."""
-    adam = optax.adam(schedules.learning_rate(config.optimizer, config.train.num_steps))
+    """Adam or Muon, after clipping by the global norm if the config asks for it.
+
+    Adam: Kingma & Ba 2015. Muon (Jordan et al. 2024) makes a kernel's momentum orthogonal; what
+    is no kernel takes Adam's step of the same size (Liu et al. 2025, section 2.2). Momentum is
+    Nesterov's in both parts.
+    """
+    learning_rate = schedules.learning_rate(config.optimizer, config.train.num_steps)
+    if config.optimizer.name == "muon":
+        optimizer = muon(
+            learning_rate,
+            consistent_rms=_LIKE_ADAM,
+            muon_weight_dimension_numbers=lambda params: jax.tree.map(_matrix_axes, params),
+        )
+    else:
+        optimizer = optax.adam(learning_rate)
     if config.optimizer.gradient_clip_norm == 0.0:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(config.optimizer.gradient_clip_norm), adam)
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(config.optimizer.gradient_clip_norm), optimizer)
+
+
+def _matrix_axes(param) -> MuonDimensionNumbers | None:
+    """What are rows and columns of a kernel that Muon takes; None of all else."""
+    if param.ndim == 4:  # of a convolution: (rows, columns, in, out)
+        return MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
+    if param.ndim == 2 and min(param.shape) > _SMALLEST and max(param.shape) <= _LARGEST:
+        return MuonDimensionNumbers()
+    return None
 
 
 def create(config: Config, action_dim: int, position_dim: int) -> TrainState:

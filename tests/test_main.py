@@ -85,6 +85,17 @@ def test_two_steps_and_two_more_equal_four_bit_for_bit(trained, data, tmp_path):
     assert _metrics(tmp_path / "run") == before
 
 
+def test_two_steps_and_two_more_equal_four_with_muon(data, tmp_path):
+    muon = "--config.optimizer.name=muon"
+    train(tmp_path / "whole", data, muon)
+    train(tmp_path / "halves", data, muon, "--config.train.num_steps=2")
+    assert "going on after step 2" in train(tmp_path / "halves", data, muon)
+    whole, halves = _arrays(tmp_path / "whole", 4), _arrays(tmp_path / "halves", 4)
+    assert whole.keys() == halves.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(halves[name], value, err_msg=name)
+
+
 @pytest.mark.parametrize("devices", [2, 4])
 def test_any_number_of_devices_trains_the_same(trained, data, tmp_path, devices):
     train(tmp_path / "run", data, devices=devices)
@@ -96,7 +107,11 @@ def test_any_number_of_devices_trains_the_same(trained, data, tmp_path, devices)
 
 
 def test_the_layers_of_the_demo_train_on_two_devices_as_on_one(data, tmp_path):
-    settings = "--config.model.output=composite", "--config.model.predictor=conv"
+    settings = (
+        "--config.model.output=composite",
+        "--config.model.predictor=conv",
+        "--config.optimizer.name=muon",
+    )
     for devices in (1, 2):
         more = *settings, "--config.train.num_steps=2"
         train(tmp_path / str(devices), data, *more, devices=devices)

@@ -53,11 +53,12 @@ def _steps(config, use_true, num_steps, kl_weight=0.0):
 
 
 @pytest.mark.parametrize(
-    ("use_true", "output", "predictor", "num_steps"),
-    [(True, "direct", "mlp", 60), (False, "composite", "conv", 100)],
+    ("use_true", "output", "predictor", "optimizer", "num_steps"),
+    [(True, "direct", "mlp", "adam", 60), (False, "composite", "conv", "muon", 100)],
 )
-def test_one_batch_can_be_overfitted(values, use_true, output, predictor, num_steps):
+def test_one_batch_can_be_overfitted(values, use_true, output, predictor, optimizer, num_steps):
     values.model.output, values.model.predictor = output, predictor
+    values.optimizer.name = optimizer
     values.optimizer.schedule, values.train.num_steps = "cosine", num_steps  # so few filters swing
     _, losses = _steps(validation.from_config_dict(values), use_true, num_steps)
     assert losses[-1] < 0.05 * losses[0]
@@ -167,6 +168,27 @@ def test_every_example_has_its_own_key_each_step():
     keys = [example_keys(jax.random.key(0), jnp.int32(s), jnp.arange(4)) for s in range(3)]
     data = jax.random.key_data(jnp.concatenate(keys))
     assert len({tuple(row) for row in data.tolist()}) == 12
+
+
+def test_muon_makes_updates_of_kernels_orthogonal_and_leaves_the_rest_to_adam(values):
+    values.optimizer.update(name="muon", learning_rate=0.1)
+    optimizer = train_state.make_optimizer(validation.from_config_dict(values))
+    rng = np.random.default_rng(0)
+    shapes = {"convolution": (3, 3, 8, 16), "dense": (20, 40), "wide": (16, 9000), "bias": (16,)}
+    uneven = {  # columns from 1 to 30 times as long
+        name: jnp.asarray(rng.normal(size=shape) * np.geomspace(1.0, 30.0, shape[-1]), jnp.float32)
+        for name, shape in shapes.items()
+    }
+    updates, _ = optimizer.update(uneven, optimizer.init(uneven), uneven)
+    for name in ("convolution", "dense"):
+        matrix = np.reshape(updates[name], (-1, shapes[name][-1]))
+        stretches = np.linalg.svd(matrix, compute_uv=False)
+        assert stretches[-1] > 0.4 * stretches[0]
+        assert np.sqrt(np.square(matrix).mean()) == pytest.approx(0.2 * 0.1, rel=0.3)
+    for name in ("wide", "bias"):
+        sizes = -updates[name] * np.sign(uneven[name])  # Adam's are all alike at first
+        np.testing.assert_allclose(sizes, sizes.mean(), rtol=1e-3)
+        assert 0.1 <= sizes.mean() < 0.15  # by Nesterov's momentum larger than the step size
 
 
 def test_clipping_bounds_what_reaches_adam(config):
