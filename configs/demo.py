@@ -1,4 +1,4 @@
-"""The demo: a small model that learns simulated pushing in six minutes on two CPU cores.
+"""The demo: a small model that learns simulated pushing in minutes on two CPU cores.
 
     make demo
 
@@ -7,9 +7,9 @@ or step by step
     python main.py --mode=prepare --config=configs/demo.py
     python main.py --mode=train --config=configs/demo.py --workdir=runs/demo
 
-Time: training about 6 minutes, all of `make demo` about 9. Result (seed 0, 256 test clips,
-2 -> 10, one prior sample): PSNR 27.89 dB against 21.80 for copying the last frame, SSIM 0.887
-against 0.789. By 6,000 steps, in 32 minutes: 30.10 dB, SSIM 0.922 (cvae_jax/pretrained).
+Time: on a busy 2-core Intel Xeon training took 8 minutes, all of `make demo` 12. Result (seed 0,
+256 test clips, 2 -> 10, one prior sample): PSNR 28.33 dB against 21.80 for copying the last frame,
+SSIM 0.894 against 0.789. By 6,000 steps of Adam: 30.10 dB, SSIM 0.922 (cvae_jax/pretrained).
 It trains on its own predictions from the first step. Without the sprite (models/sprite.py) that
 was seen to stay where it ignores the actions, and teacher forcing at the start was needed.
 """
