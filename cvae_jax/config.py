@@ -124,7 +124,7 @@ class OptimizerConfig:
 
     name: str = setting(
         "adam",
-        "adam, or muon for all but small and very wide kernels: more for a step, slower if wide",
+        "adam, or muon for kernels of a moderate size: gains more by a step, which takes longer",
         choices=("adam", "muon"),
     )
     learning_rate: float = setting(2e-3, "the step size, at its highest", above=0.0, high=_LARGEST)

@@ -17,9 +17,9 @@ from cvae_jax.rollout import Params
 
 FRAME_SIZE = 64
 
-_SMALLEST, _LARGEST = 8, 8192
-"""Sides of a dense kernel that Muon takes; of wider ones, as that which draws the sprite, making
-an update orthogonal costs more than it gains."""
+_SMALLEST_SIDE, _LARGEST_SIZE = 8, 400_000
+"""Of a dense kernel that Muon takes. Those that paint a map or the sprite are larger: making their
+updates orthogonal would take a sixth of the demo's step."""
 _LIKE_ADAM = 0.2
 """Root mean square of Muon's update at a step size of 1, about that of Adam's."""
 
@@ -66,7 +66,7 @@ def _matrix_axes(param) -> MuonDimensionNumbers | None:
     """What are rows and columns of a kernel that Muon takes; None of all else."""
     if param.ndim == 4:  # of a convolution: (rows, columns, in, out)
         return MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
-    if param.ndim == 2 and min(param.shape) > _SMALLEST and max(param.shape) <= _LARGEST:
+    if param.ndim == 2 and min(param.shape) > _SMALLEST_SIDE and param.size <= _LARGEST_SIZE:
         return MuonDimensionNumbers()
     return None
 

@@ -174,7 +174,7 @@ def test_muon_makes_updates_of_kernels_orthogonal_and_leaves_the_rest_to_adam(va
     values.optimizer.update(name="muon", learning_rate=0.1)
     optimizer = train_state.make_optimizer(validation.from_config_dict(values))
     rng = np.random.default_rng(0)
-    shapes = {"convolution": (3, 3, 8, 16), "dense": (20, 40), "wide": (16, 9000), "bias": (16,)}
+    shapes = {"convolution": (3, 3, 8, 16), "dense": (20, 40), "wide": (50, 9000), "bias": (16,)}
     uneven = {  # columns from 1 to 30 times as long
         name: jnp.asarray(rng.normal(size=shape) * np.geomspace(1.0, 30.0, shape[-1]), jnp.float32)
         for name, shape in shapes.items()
