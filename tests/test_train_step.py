@@ -187,7 +187,7 @@ def test_muon_makes_updates_of_kernels_orthogonal_and_leaves_the_rest_to_adam(va
         assert np.sqrt(np.square(matrix).mean()) == pytest.approx(0.2 * 0.1, rel=0.3)
     for name in ("wide", "bias"):
         sizes = -updates[name] * np.sign(uneven[name])  # Adam's are all alike at first
-        np.testing.assert_allclose(sizes, sizes.mean(), rtol=1e-3)
+        np.testing.assert_allclose(sizes, sizes.mean(), rtol=0.05)
         assert 0.1 <= sizes.mean() < 0.15  # by Nesterov's momentum larger than the step size
 
 
