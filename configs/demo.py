@@ -31,10 +31,10 @@ def get_config():
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50
     config.train.batch_size = 4
-    config.train.num_steps = 600
-    config.train.log_every_steps = 20
-    config.train.eval_every_steps = 200
-    config.train.checkpoint_every_steps = 100
+    config.train.num_steps = 450
+    config.train.log_every_steps = 25
+    config.train.eval_every_steps = 150
+    config.train.checkpoint_every_steps = 75
     config.train.num_validation_clips = 32
     config.sample.clips = "0,1,2,3,4,5"
     return config
