@@ -7,9 +7,10 @@ or step by step
     python main.py --mode=prepare --config=configs/demo.py
     python main.py --mode=train --config=configs/demo.py --workdir=runs/demo
 
-Time: on a 2-core AMD EPYC (Zen 5) training took 3 minutes, all of `make demo` 5 and a half; on a
-busy 2-core Intel Xeon 8 and 12. Result (seed 0, 256 test clips, 2 -> 10, one prior sample): PSNR
-28.38 dB against 21.80 for copying the last frame, SSIM 0.895 against 0.789. By 6,000 steps of Adam: 30.10 dB, SSIM 0.922 (cvae_jax/pretrained).
+Time: all of `make demo` took 4 minutes and 50 seconds on a 2-core AMD EPYC (Zen 5). Result (seed 0,
+256 test clips, 2 -> 10, one prior sample): PSNR 27.97 dB against 21.80 for copying the last frame,
+SSIM 0.886 against 0.789. By 600 steps: 28.38 dB, 0.895; by 6,000, in half an hour: 30.93 dB, 0.933
+(cvae_jax/pretrained).
 It trains on its own predictions from the first step. Without the sprite (models/sprite.py) that
 was seen to stay where it ignores the actions, and teacher forcing at the start was needed.
 """
