@@ -124,7 +124,7 @@ class OptimizerConfig:
 
     name: str = setting(
         "adam",
-        "adam, or muon for kernels of a moderate size: gains more by a step, which takes longer",
+        "adam, or muon, which makes updates of most kernels orthogonal: learns more by a step",
         choices=("adam", "muon"),
     )
     learning_rate: float = setting(2e-3, "the step size, at its highest", above=0.0, high=_LARGEST)

@@ -17,11 +17,11 @@ from cvae_jax.rollout import Params
 
 FRAME_SIZE = 64
 
-_SMALLEST_SIDE, _LARGEST_SIZE = 8, 400_000
-"""Of a dense kernel that Muon takes. Those that paint a map or the sprite are larger: making their
-updates orthogonal would take a sixth of the demo's step."""
-_LIKE_ADAM = 0.2
-"""Root mean square of Muon's update at a step size of 1, about that of Adam's."""
+_SMALLEST_SIDE, _LARGEST_SIZE = 9, 400_000
+"""Of a dense kernel that Muon takes. The predictor's that paints its map is larger, and orthogonal
+updates of it alone took a tenth of the demo's step; so is the sprite's."""
+_UPDATE_RMS = 0.2
+"""Root mean square of Muon's update at a learning rate of 1, about that of Adam's."""
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -44,15 +44,15 @@ class TrainState(flax.struct.PyTreeNode):
 def make_optimizer(config: Config) -> optax.GradientTransformation:
     """Adam or Muon, after clipping by the global norm if the config asks for it.
 
-    Adam: Kingma & Ba 2015. Muon (Jordan et al. 2024) makes a kernel's momentum orthogonal; what
-    is no kernel takes Adam's step of the same size (Liu et al. 2025, section 2.2). Momentum is
-    Nesterov's in both parts.
+    Adam: Kingma & Ba 2015. Muon (Jordan et al. 2024) makes a kernel's momentum orthogonal and
+    scales it to the size of Adam's update (Liu et al. 2025, section 2.2); what `_matrix_axes`
+    leaves out is Adam's, at the same learning rate. Momentum is Nesterov's in both parts.
     """
     learning_rate = schedules.learning_rate(config.optimizer, config.train.num_steps)
     if config.optimizer.name == "muon":
         optimizer = muon(
             learning_rate,
-            consistent_rms=_LIKE_ADAM,
+            consistent_rms=_UPDATE_RMS,
             muon_weight_dimension_numbers=lambda params: jax.tree.map(_matrix_axes, params),
         )
     else:
@@ -66,7 +66,7 @@ def _matrix_axes(param) -> MuonDimensionNumbers | None:
     """What are rows and columns of a kernel that Muon takes; None of all else."""
     if param.ndim == 4:  # of a convolution: (rows, columns, in, out)
         return MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
-    if param.ndim == 2 and min(param.shape) > _SMALLEST_SIDE and param.size <= _LARGEST_SIZE:
+    if param.ndim == 2 and min(param.shape) >= _SMALLEST_SIDE and param.size <= _LARGEST_SIZE:
         return MuonDimensionNumbers()
     return None
 

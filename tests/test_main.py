@@ -26,6 +26,14 @@ def _arrays(workdir, step):
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
+def _assert_same_arrays(expected_workdir, workdir):
+    """Bit for bit, after step 4."""
+    expected, found = _arrays(expected_workdir, 4), _arrays(workdir, 4)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
 def _parameters(workdir, step):
     """All parameters of a checkpoint in one vector."""
     arrays = _arrays(workdir, step)
@@ -75,10 +83,7 @@ def test_two_steps_and_two_more_equal_four_bit_for_bit(trained, data, tmp_path):
     train(tmp_path / "run", data, "--config.train.num_steps=2")
     out = train(tmp_path / "run", data)
     assert "going on after step 2" in out
-    whole, halves = _arrays(trained, 4), _arrays(tmp_path / "run", 4)
-    assert whole.keys() == halves.keys()
-    for name, value in whole.items():
-        np.testing.assert_array_equal(halves[name], value, err_msg=name)
+    _assert_same_arrays(trained, tmp_path / "run")
     assert _metrics(tmp_path / "run") == _metrics(trained)
     before = _metrics(tmp_path / "run")
     assert "nothing left to train" in train(tmp_path / "run", data)
@@ -90,10 +95,7 @@ def test_two_steps_and_two_more_equal_four_with_muon(data, tmp_path):
     train(tmp_path / "whole", data, muon)
     train(tmp_path / "halves", data, muon, "--config.train.num_steps=2")
     assert "going on after step 2" in train(tmp_path / "halves", data, muon)
-    whole, halves = _arrays(tmp_path / "whole", 4), _arrays(tmp_path / "halves", 4)
-    assert whole.keys() == halves.keys()
-    for name, value in whole.items():
-        np.testing.assert_array_equal(halves[name], value, err_msg=name)
+    _assert_same_arrays(tmp_path / "whole", tmp_path / "halves")
 
 
 @pytest.mark.parametrize("devices", [2, 4])

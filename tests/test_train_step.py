@@ -174,7 +174,8 @@ def test_muon_makes_updates_of_kernels_orthogonal_and_leaves_the_rest_to_adam(va
     values.optimizer.update(name="muon", learning_rate=0.1)
     optimizer = train_state.make_optimizer(validation.from_config_dict(values))
     rng = np.random.default_rng(0)
-    shapes = {"convolution": (3, 3, 8, 16), "dense": (20, 40), "wide": (50, 9000), "bias": (16,)}
+    shapes = {"convolution": (3, 3, 8, 16), "dense": (20, 40), "bias": (16,)}
+    shapes |= {"narrow": (40, 8), "wide": (50, 9000)}
     uneven = {  # columns from 1 to 30 times as long
         name: jnp.asarray(rng.normal(size=shape) * np.geomspace(1.0, 30.0, shape[-1]), jnp.float32)
         for name, shape in shapes.items()
@@ -185,10 +186,10 @@ def test_muon_makes_updates_of_kernels_orthogonal_and_leaves_the_rest_to_adam(va
         stretches = np.linalg.svd(matrix, compute_uv=False)
         assert stretches[-1] > 0.4 * stretches[0]
         assert np.sqrt(np.square(matrix).mean()) == pytest.approx(0.2 * 0.1, rel=0.3)
-    for name in ("wide", "bias"):
+    for name in ("bias", "narrow", "wide"):
         sizes = -updates[name] * np.sign(uneven[name])  # Adam's are all alike at first
         np.testing.assert_allclose(sizes, sizes.mean(), rtol=0.05)
-        assert 0.1 <= sizes.mean() < 0.15  # by Nesterov's momentum larger than the step size
+        assert sizes.mean() == pytest.approx(0.1 * (1 + 0.9 * 0.1 / 0.19), rel=0.01)  # Nesterov's
 
 
 def test_clipping_bounds_what_reaches_adam(config):
