@@ -118,8 +118,12 @@ def test_a_step_with_maps_made_again_has_the_same_gradients(
         gradients.append(optax.tree.get(after.optimizer_state, "mu"))
     assert needs[1] < share * needs[0]
     assert jax.tree.structure(gradients[1]) == jax.tree.structure(gradients[0])
-    for made_again, kept in zip(*map(jax.tree.leaves, reversed(gradients)), strict=True):
-        np.testing.assert_allclose(made_again, kept, rtol=1e-3, atol=1e-6)
+    difference = jax.tree.map(np.subtract, gradients[1], gradients[0])
+    assert optax.tree.norm(difference) < 1e-4 * optax.tree.norm(gradients[0])
+    for apart, kept in zip(*map(jax.tree.leaves, (difference, gradients[0])), strict=True):
+        # Rounding decides which of two nearly equal pixels is a 2x2 maximum, and so moves a layer's
+        # small gradient as far as a change of the parameters by 1e-7 of themselves does.
+        assert np.linalg.norm(apart) <= 0.1 * np.linalg.norm(kept)
 
 
 def test_step_that_is_not_finite_is_skipped_and_counted(config):
