@@ -180,10 +180,11 @@ def test_muon_makes_updates_of_kernels_orthogonal_and_leaves_the_rest_to_adam(va
     rng = np.random.default_rng(0)
     shapes = {"convolution": (3, 3, 8, 16), "dense": (20, 40), "bias": (16,)}
     shapes |= {"narrow": (40, 8), "wide": (50, 9000)}
-    uneven = {  # columns from 1 to 30 times as long
-        name: jnp.asarray(rng.normal(size=shape) * np.geomspace(1.0, 30.0, shape[-1]), jnp.float32)
-        for name, shape in shapes.items()
-    }
+    uneven = {}
+    for name, shape in shapes.items():  # no value so small that Adam's epsilon counts
+        entries = rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)
+        columns = entries * np.geomspace(1.0, 30.0, shape[-1])  # from 1 to 30 times as long
+        uneven[name] = jnp.asarray(columns, jnp.float32)
     updates, _ = optimizer.update(uneven, optimizer.init(uneven), uneven)
     for name in ("convolution", "dense"):
         matrix = np.reshape(updates[name], (-1, shapes[name][-1]))
@@ -192,7 +193,7 @@ def test_muon_makes_updates_of_kernels_orthogonal_and_leaves_the_rest_to_adam(va
         assert np.sqrt(np.square(matrix).mean()) == pytest.approx(0.2 * 0.1, rel=0.3)
     for name in ("bias", "narrow", "wide"):
         sizes = -updates[name] * np.sign(uneven[name])  # Adam's are all alike at first
-        np.testing.assert_allclose(sizes, sizes.mean(), rtol=0.05)
+        np.testing.assert_allclose(sizes, sizes.mean(), rtol=1e-3)
         assert sizes.mean() == pytest.approx(0.1 * (1 + 0.9 * 0.1 / 0.19), rel=0.01)  # Nesterov's
 
 
