@@ -124,6 +124,7 @@ def test_a_step_with_maps_made_again_has_the_same_gradients(
         # Rounding decides which of two nearly equal pixels is a 2x2 maximum, and so moves a layer's
         # small gradient as far as a change of the parameters by 1e-7 of themselves does.
         assert np.linalg.norm(apart) <= 0.1 * np.linalg.norm(kept)
+        np.testing.assert_array_less(np.abs(apart), 5e-6 + 1e-3 * np.abs(kept))
 
 
 def test_step_that_is_not_finite_is_skipped_and_counted(config):
