@@ -176,7 +176,13 @@ def timed(place: Path, *words: str) -> float:
 
 
 def write_clips(config: Config, folder: Path) -> None:
-    """The clips as arrays, which the peer reads without this project, normalised as ours are."""
+    """The clips as arrays, which the peer reads without this project, normalised as ours are.
+
+    Raises:
+      UserError: those that are there are of other data.
+    """
+    fingerprint = open_split(config.data, "train").statistics.fingerprint
+    check_settings(folder.parent / "data.json", {"data_fingerprint": fingerprint})
     if folder.exists():
         return
     making = folder.with_suffix(".making")
@@ -184,10 +190,17 @@ def write_clips(config: Config, folder: Path) -> None:
     for split in ("train", "validation", "test"):
         source = open_split(config.data, split)
         size = {"num_frames": source.statistics.num_frames, "num_clips": len(source)}
-        batches = list(pipeline.evaluation_batches(source, batch_size=64, **size))
-        for name in clips.NAMES:
-            array = np.concatenate([getattr(batch, name) for batch in batches])
-            np.save(clips.path(making, split, name), array)
+        arrays: dict[str, np.memmap] = {}  # BAIR's would not fit into memory
+        first = 0
+        for batch in pipeline.evaluation_batches(source, batch_size=64, **size):
+            last = first + len(batch.video)
+            for name in clips.NAMES:
+                part = getattr(batch, name)
+                if name not in arrays:
+                    path, shape = clips.path(making, split, name), (len(source), *part.shape[1:])
+                    arrays[name] = np.lib.format.open_memmap(path, "w+", part.dtype, shape)
+                arrays[name][first:last] = part
+            first = last
     making.rename(folder)
 
 

@@ -88,6 +88,8 @@ class Checkpoints:
     ) -> None:
         """Saves what a later step or another machine needs; `validation` if it was measured.
 
+        One whose score is not finite is never the best.
+
         `run` is what `restore` returns with the state; JSON has to be able to say it.
 
         Raises:
@@ -98,6 +100,8 @@ class Checkpoints:
         state = jax.device_get(state)
         run = run | {_CHECKSUM: _checksum(state, run)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run))
+        if validation and not np.isfinite(_score(validation)):
+            validation = None  # to order by NaN would let any step be the best
         try:
             self._manager.save(step, args=items, metrics=validation)
         except _FAILURES as error:

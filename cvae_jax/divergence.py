@@ -42,15 +42,20 @@ class Watch:
         if len(self._latest) > _LAG:
             self._check(self._latest[-1 - _LAG])
 
-    def check(self) -> None:
-        """The same for all steps that were seen; waits for the device."""
-        for step in list(self._latest)[-_LAG:]:
-            self._check(step)
+    def check(self) -> int:
+        """The same for all steps that were seen; waits for the device.
 
-    def _check(self, step: _Step) -> None:
+        Returns how many of the last steps, one after another, were skipped.
+        """
+        in_row = 0
+        for step in list(self._latest)[-_LAG:]:
+            in_row = self._check(step)
+        return in_row
+
+    def _check(self, step: _Step) -> int:
         in_row = int(step.in_row)
         if in_row < MAX_IN_ROW:
-            return
+            return in_row
         first = step.number - in_row + 1
         skipped = [seen for seen in self._latest if first <= seen.number <= step.number]
         batches = [{"step": seen.number, "clip_ids": seen.clip_ids} for seen in skipped]

@@ -33,8 +33,8 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
     Interrupted, the same call goes on with the clips that are left.
 
     Raises:
-      UserError: no such checkpoint, other data than the run's, fewer clips than are asked for, or
-        a folder that cannot be written.
+      UserError: no such checkpoint, one whose predictions are not finite, other data than the
+        run's, fewer clips than are asked for, or a folder that cannot be written.
     """
     run_info = run_folder.load(workdir)
     source = run_folder.open_clips(run_info, config)
@@ -45,12 +45,21 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
     change, about_change = _mean_change(config, source)
     about = protocol(config, source, run_info, about_change)
     kept = Kept(folder / folder_name(about, state.params))
-    measurement = measuring.Measurement(config, config.eval, source, change)
+    figures = measuring.Measurement(config, config.eval, source, change).measure(state.params, kept)
+    failed = summary.not_finite(figures)
+    if len(failed):
+        kept.clear()
+        raise UserError(
+            f"{workdir}: checkpoint {step} predicts frames that are not finite for {len(failed)} "
+            f"of {config.eval.num_clips} clips, the first of them clip {failed[0]}; evaluate "
+            "another --checkpoint, or train in a new --workdir with a lower "
+            "--config.optimizer.learning_rate"
+        )
     result = {
         "protocol": about,
         "checkpoint_step": step,
         "num_clips": config.eval.num_clips,
-        **summary.summarise(measurement.measure(state.params, kept)),
+        **summary.summarise(figures),
     }
     name = str(step) if config.eval.protocol == "default" else f"{step}-{config.eval.protocol}"
     for stem in (name, "latest"):
@@ -104,6 +113,11 @@ def _mean_change(config: Config, source: ClipSource):
     )
 
 
+def psnr_definition(name: str) -> str:
+    """What a result file says of a name of PSNR_DEFINITIONS."""
+    return PSNR_DEFINITIONS[name] + "; at most 100 dB"
+
+
 def protocol(
     config: Config, source: ClipSource, run_info: dict[str, Any], about_change: str
 ) -> dict[str, Any]:
@@ -135,7 +149,7 @@ def protocol(
         "means": "over frames, then samples, then clips",
         "interval": f"{summary.CONFIDENCE:.0%}, expanded percentile bootstrap over clips, "
         f"{summary.NUM_RESAMPLES} resamples",
-        "psnr": PSNR_DEFINITIONS[row.psnr] + "; at most 100 dB",
+        "psnr": psnr_definition(row.psnr),
         "ssim": "dm-pix, Gaussian window 11, sigma 1.5, mean over channels",
         "psnr_moving": f"over pixels over {metrics.MOVING_THRESHOLD} off the last context frame",
         "lpips": metric_weights.about(evaluation, "lpips", lpips.ABOUT),

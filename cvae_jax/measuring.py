@@ -22,7 +22,9 @@ from cvae_jax.logs import Progress
 
 MAX_SAMPLES_PER_PASS = 25
 MAX_CLIPS_PER_PASS = 8
-"""Sizes of a pass, which bound its memory: several clips of one sample, or one clip of many."""
+"""Sizes of a pass: several clips of one sample, or one clip of many."""
+MAX_FRAMES_PER_PASS = 700
+"""Frames are decoded all at once, so that they bound a pass's memory; 25 samples of 28 fit."""
 
 
 class PassSize(NamedTuple):
@@ -32,11 +34,12 @@ class PassSize(NamedTuple):
     samples: int
 
 
-def pass_size(num_samples: int) -> PassSize:
-    """Depends on the number of samples alone, or figures would depend on more than the protocol."""
-    num_passes = -(-num_samples // MAX_SAMPLES_PER_PASS)
+def pass_size(num_samples: int, num_targets: int) -> PassSize:
+    """Of predictions of num_targets frames. Depends on no more than a protocol says."""
+    most = max(1, MAX_FRAMES_PER_PASS // num_targets)
+    num_passes = -(-num_samples // min(MAX_SAMPLES_PER_PASS, most))
     samples = -(-num_samples // num_passes)
-    return PassSize(max(1, MAX_CLIPS_PER_PASS // samples), samples)
+    return PassSize(max(1, min(MAX_CLIPS_PER_PASS, most) // samples), samples)
 
 
 class Measurement:
@@ -66,7 +69,7 @@ class Measurement:
         )
         features = passes.make_features(config, evaluation)
         self._features = parallel.pmap_sharded(features) if self._networks.fvd else None
-        self._size = pass_size(evaluation.num_samples)
+        self._size = pass_size(evaluation.num_samples, evaluation.num_predicted_frames)
         self._group = parallel.round_up(1) * self._size.clips  # clips at once on all devices
         score = passes.make_score(config, evaluation, self._size.samples)
         self._score = parallel.pmap_sharded(score)

@@ -19,6 +19,8 @@ from cvae_jax.models.gaussian import noise_for
 from cvae_jax.types import to_unit_range
 
 _PSNR = {"frame": metrics.psnr, "channel": metrics.channel_psnr}
+_NOT_OF_TRAINING = 2_000_000_000
+"""Folded into a run's key where training folds in the step, and more than any step."""
 
 
 class Networks(NamedTuple):
@@ -71,12 +73,14 @@ def sample_noise(
 ) -> Float[Array, "clip sample target z_dim"]:
     """The noise of samples first, first + 1, ... of each clip.
 
-    A function of seed, clip and sample alone, whatever batch, pass or device they are in.
+    A function of seed, clip and sample alone, whatever batch, pass or device they are in; none
+    that training has seen.
     """
     samples = first + jnp.arange(count)
 
     def of_clip(clip):
-        key = jax.random.fold_in(jax.random.key(config.seed), clip)
+        key = jax.random.fold_in(jax.random.key(config.seed), _NOT_OF_TRAINING)
+        key = jax.random.fold_in(key, clip)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, samples)
         return noise_for(keys, (num_targets, config.model.z_dim))
 

@@ -83,7 +83,8 @@ def make_predict(config: Config) -> Callable[[rollout.Params, Batch], Iterator[n
     generate, num_context = passes.make_generate(config), config.eval.num_context_frames
     num_samples, num_targets = config.sample.num_samples, config.eval.num_predicted_frames
     num_devices = min(parallel.round_up(1), num_samples)
-    at_once = num_devices * measuring.pass_size(-(-num_samples // num_devices)).samples
+    of_device = -(-num_samples // num_devices)
+    at_once = num_devices * measuring.pass_size(of_device, num_targets).samples
 
     def draw(params, sample, clip):
         noise = passes.sample_noise(config, clip.clip_id, num_targets, sample[0], len(sample))
@@ -115,6 +116,7 @@ def _evaluated(workdir, step, config, source) -> list[float]:
         "start_frame": 0,
         "num_context_frames": config.eval.num_context_frames,
         "num_predicted_frames": config.eval.num_predicted_frames,
+        "psnr": evaluate.psnr_definition("frame"),  # as `_psnr` below
     }
     for name in (f"{step}.json", "latest.json"):
         path = workdir / "evaluation" / name

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import linalg, special
 
 NUM_RESAMPLES = 1000
@@ -98,6 +98,11 @@ def frechet_distance(
     roots = np.sqrt(np.maximum(linalg.eigvals(covariances[0] @ covariances[1]).real, 0.0))
     shift = np.square(one.mean(axis=0) - other.mean(axis=0)).sum()
     return float(shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2.0 * roots.sum())
+
+
+def not_finite(figures: dict[str, np.ndarray]) -> Int[np.ndarray, "found"]:
+    """The clips with a predicted frame that is not finite, for which means would pass them by."""
+    return np.flatnonzero(~np.isfinite(figures["model/psnr"]).all(axis=(1, 2)))
 
 
 def summarise(figures: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -129,18 +129,27 @@ def _train(
                     bar.advance(0, **_shown(means))
                     recent, last_log_step, last_log_time = [], done, time.monotonic()
                 validated = None
-                if first and _is_due(done, settings.eval_every_steps, num_steps):
+                validates = first and _is_due(done, settings.eval_every_steps, num_steps)
+                saves = validates or _is_due(done, settings.checkpoint_every_steps, num_steps)
+                if saves:
+                    jax.block_until_ready(metrics)  # or what follows would count as a pause
+                pause = time.monotonic()
+                if validates:
                     validated = _validation_figures(measurement.measure(state.params))
                     log.write(done, {f"validation/{k}": v for k, v in validated.items()})
                     bar.advance(0, psnr=validated["psnr_mean"])
-                if done == num_steps:
-                    watch.check()
+                if done == num_steps and (skipped := watch.check()):
+                    hosts.say(
+                        f"{workdir}: the last {skipped} steps had a loss or gradient that is not "
+                        "finite and were skipped; --checkpoint=best is of an earlier step, if a "
+                        "validation came before"
+                    )
                 may_stop = jax.process_count() == 1 or not recent  # or all would wait every step
                 stopping_now = may_stop and hosts.any_asks(stop.is_set())
-                due = validated or _is_due(done, settings.checkpoint_every_steps, num_steps)
-                if first and (due or stopping_now):
+                if first and (saves or stopping_now):
                     unlogged = {"unlogged": [_floats(metrics) for metrics in recent]}
                     checkpoints.save(done, state, run_info | unlogged, validated)
+                last_log_time += time.monotonic() - pause  # no time of training
                 if stopping_now:
                     break
     if done < num_steps:
@@ -248,8 +257,12 @@ def _shown(means: dict[str, float]) -> dict[str, float]:
 
 
 def _validation_figures(figures: Figures) -> dict[str, float]:
+    """NaN throughout for the model if it is for one clip: what is left would look better."""
     names = {
         **{f"{name}_mean": f"model/{name}" for name in ("psnr", "ssim", "psnr_moving")},
         "copy_last_frame_psnr_mean": "copy_last_frame/psnr",
     }
-    return {name: float(summary.mean(summary.per_clip(figures[of]))) for name, of in names.items()}
+    found = {name: float(summary.mean(summary.per_clip(figures[of]))) for name, of in names.items()}
+    if len(summary.not_finite(figures)):
+        found |= {name: float("nan") for name, of in names.items() if of.startswith("model/")}
+    return found

@@ -121,7 +121,7 @@ def _make_device_step(config: Config, forced: bool):
         norm = optax.tree.norm(gradients)
         metrics = means | {
             "gradient_norm": norm,
-            "learning_rate": jnp.asarray(learning_rate(state.step)),
+            "learning_rate": jnp.asarray(learning_rate(state.step - state.num_skipped)),
             "teacher_forced_fraction": parallel.mean_over_devices(use_true.mean()),
         }
         new = _apply(optimizer, state, gradients, jnp.isfinite(norm + metrics["loss"]))

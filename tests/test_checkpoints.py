@@ -73,6 +73,15 @@ def test_what_was_saved_is_restored_with_what_was_beside_it(saved):
     assert run == {"config": {"seed": 0}, "unlogged": [{"mse": 0.1}]}
 
 
+def test_a_score_that_is_not_finite_is_never_the_best(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step, score in enumerate([20.0, 25.0, np.nan, 24.0, np.nan, np.nan], start=1):
+            checkpoints.save(step, _state(step), RUN, {"psnr_mean": score})
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.choose("best") == 2
+        assert _same(checkpoints.restore(2, LIKE)[0], 2)
+
+
 @pytest.mark.parametrize("damage", [_flip, _truncate, os.unlink])
 def test_damage_to_any_file_is_found_or_changes_nothing(saved, tmp_path, damage, capsys):
     found = 0

@@ -71,6 +71,17 @@ def test_devices_and_batch_size_change_no_character_of_the_result(workdir):
     assert "psnr_best_of_3" in found.pop()
 
 
+def test_predictions_that_are_not_finite_are_refused(workdir, config):
+    """Means would pass the failed clips by, and tell of the others alone."""
+    state, _ = evaluate.restore(workdir, config, "best")
+    params = jax.tree.map(lambda x: np.full_like(x, np.nan), state.params)
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(5, state.replace(params=params), {}, None)
+    with pytest.raises(UserError, match="checkpoint 5 predicts frames that are not finite for 7 "):
+        evaluate.run(workdir, config, "5")
+    assert not list((workdir / "evaluation").iterdir())
+
+
 class _Stopped(kept.Kept):
     """Is interrupted as the third batch is about to be kept."""
 

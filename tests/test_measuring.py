@@ -9,10 +9,21 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from cvae_jax import baselines, fvd, measuring, passes, rollout, sample, train_state, validation
+from cvae_jax import (
+    baselines,
+    fvd,
+    measuring,
+    passes,
+    rollout,
+    sample,
+    train_state,
+    train_step,
+    validation,
+)
 from cvae_jax.config import SampleConfig
 from cvae_jax.data import pipeline, sources
 from cvae_jax.models.cvae import CVAE
+from cvae_jax.models.gaussian import noise_for
 from cvae_jax.types import to_unit_range
 
 CONTEXT, TARGETS = 2, 3
@@ -65,7 +76,7 @@ def predicted(config, source, params):
 def test_scores_and_spread_equal_a_loop_over_samples(config, source, params, predicted):
     """27 samples are two passes of 14, of which the last sample only fills."""
     evaluation = _evaluation(config, num_samples=27, batch_size=3)
-    assert measuring.pass_size(27) == (1, 14)
+    assert measuring.pass_size(27, TARGETS) == (1, 14)
     figures = measuring.Measurement(config, evaluation, source, thorough=False).measure(params)
     target = _clips(source).video[:, None, CONTEXT:] / 255.0
     psnr = -10 * np.log10(((predicted - target) ** 2).mean((-3, -2, -1)))
@@ -91,10 +102,23 @@ def test_noise_of_a_sample_is_its_own(config):
     assert len(np.unique(np.asarray(many)[..., 0])) == 2 * 30 * TARGETS
 
 
-def test_pass_holds_no_more_than_it_may_and_every_sample():
+def test_noise_is_none_of_those_of_training(config):
+    """Training folds in the step and the example where measuring folds in the clip and sample."""
+    ids = jnp.arange(8)
+    key = jax.random.key(config.seed)
+    shape = TARGETS, config.model.z_dim
+    trained = [noise_for(train_step.example_keys(key, step, ids), shape) for step in ids]
+    measured = passes.sample_noise(config, ids, TARGETS, 0, 8)
+    assert not np.isin(np.asarray(measured), np.asarray(trained)).any()
+
+
+@pytest.mark.parametrize("num_targets", [1, 10, 28, 99, 998])
+def test_pass_holds_no_more_than_it_may_and_every_sample(num_targets):
     for num_samples in range(1, 301):
-        clips, samples = measuring.pass_size(num_samples)
+        clips, samples = measuring.pass_size(num_samples, num_targets)
         assert clips * samples <= max(measuring.MAX_CLIPS_PER_PASS, samples)
+        frames = clips * samples * num_targets
+        assert frames <= max(measuring.MAX_FRAMES_PER_PASS, num_targets)
         assert samples <= measuring.MAX_SAMPLES_PER_PASS
         passes_needed = -(-num_samples // samples)
         assert passes_needed * samples - num_samples < passes_needed

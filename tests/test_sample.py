@@ -1,11 +1,15 @@
 """Which clips are drawn beside those that were asked for, and what an interruption leaves."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from configs import tiny
-from cvae_jax import sample, validation
+from cvae_jax import evaluate, sample, validation
 from cvae_jax.data.pipeline import Batch
+from cvae_jax.files import write_json
+from cvae_jax.protocols import PROTOCOLS
 
 
 def test_best_median_and_worst_of_the_clips():
@@ -13,6 +17,27 @@ def test_best_median_and_worst_of_the_clips():
     assert sample.rank([20.0, 31.0]) == {1: "best", 0: "worst"}
     assert sample.rank([20.0]) == {0: "worst"}
     assert sample.rank([]) == {}
+
+
+@pytest.mark.parametrize(("protocol", "used"), [("default", True), ("lab", False)])
+def test_figures_by_another_definition_of_psnr_are_not_used(tmp_path, protocol, used):
+    """They would stand beside PSNR of single frames, which is over all channels at once."""
+    config = validation.from_config_dict(tiny.get_config())
+    source = SimpleNamespace(statistics=SimpleNamespace(fingerprint="f"))
+    about = {
+        "data_fingerprint": "f",
+        "camera": config.data.camera,
+        "split": config.eval.split,
+        "start_frame": 0,
+        "num_context_frames": config.eval.num_context_frames,
+        "num_predicted_frames": config.eval.num_predicted_frames,
+        "psnr": evaluate.psnr_definition(PROTOCOLS[protocol].psnr),
+    }
+    (tmp_path / "evaluation").mkdir()
+    stored = {"protocol": about, "checkpoint_step": 3, "model": {"psnr_per_clip": [20.0, 30.0]}}
+    write_json(tmp_path / "evaluation" / "latest.json", stored)
+    found = sample._evaluated(tmp_path, 3, config, source)
+    assert found == ([20.0, 30.0] if used else [])
 
 
 def test_an_interrupted_call_leaves_no_figures_of_pictures_that_are_replaced(tmp_path):

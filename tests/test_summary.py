@@ -49,6 +49,13 @@ def _figures(**more):
     return base | more
 
 
+def test_clips_with_a_frame_that_is_not_finite_are_named():
+    scores = _scores()
+    scores[2, 4, 0], scores[5, 0, 2] = np.nan, np.inf
+    assert summary.not_finite(_figures(**{"model/psnr": scores})).tolist() == [2, 5]
+    assert not len(summary.not_finite(_figures()))
+
+
 def test_means_are_over_frames_then_samples_then_clips():
     scores = _scores()
     result = summary.summarise(_figures(**{"model/psnr": scores}))["model"]

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from configs import tiny
-from cvae_jax import parallel, train_state, validation
+from cvae_jax import parallel, schedules, train_state, validation
 from cvae_jax.config import TeacherForcingConfig
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.train_step import TrainStep, draw_teacher_forcing, example_keys
@@ -144,6 +144,22 @@ def test_step_that_is_not_finite_is_skipped_and_counted(config):
         np.testing.assert_array_equal(left, right)
     state, _ = step(state, batch, np.zeros((2, 3), bool), 0.1)
     assert (int(state.step), int(state.num_skipped), int(state.num_skipped_in_row)) == (3, 2, 0)
+
+
+def test_the_learning_rate_that_is_told_is_the_one_of_the_update(values):
+    """A skipped step leaves the optimizer's count, and so its schedule, where they were."""
+    values.optimizer.schedule, values.optimizer.warmup_steps = "cosine", 2
+    config = validation.from_config_dict(values)
+    step, batch = _train_step(config), _batch()
+    broken = batch._replace(action=np.full_like(batch.action, np.nan))
+    state = parallel.replicate(train_state.create(config, 4, 3))
+    told = []
+    for one in (batch, broken, batch, broken, batch):
+        state, metrics = step(state, one, np.zeros((2, 3), bool), 0.1)
+        told.append(float(metrics["learning_rate"]))
+    schedule = schedules.learning_rate(config.optimizer, config.train.num_steps)
+    assert told[::2] == pytest.approx([float(schedule(count)) for count in range(3)])
+    assert len(set(told[::2])) == 3
 
 
 @pytest.mark.parametrize(("unit", "num_draws"), [("batch", 1), ("clip", 400), ("frame", 2000)])

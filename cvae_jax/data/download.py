@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
@@ -14,6 +13,8 @@ from cvae_jax.files import atomic_path
 
 _TIMEOUT_SECONDS = 60
 _PIECE = 2**18
+_FAILURES = (OSError, HTTPException)
+"""What a network raises: URLError, TimeoutError and ssl.SSLError among the first."""
 
 
 def fetch(url: str, path: Path) -> None:
@@ -25,16 +26,15 @@ def fetch(url: str, path: Path) -> None:
     """
     if path.exists():
         return
-    failures = (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError)
     with atomic_path(path) as temporary:
         try:
             request = urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS)
-        except failures as error:
+        except _FAILURES as error:
             raise _failed(url, path, error) from error
         with request as answer, open(temporary, "wb") as file:
             size = int(answer.headers["Content-Length"] or 0) or None
             bar = tqdm.tqdm(total=size, desc=f"fetching {path.name}", unit="B", unit_scale=True)
-            while piece := _read(answer, url, path, failures):
+            while piece := _read(answer, url, path):
                 file.write(piece)
                 bar.update(len(piece))
             bar.close()
@@ -42,10 +42,10 @@ def fetch(url: str, path: Path) -> None:
                 raise _failed(url, path, f"{bar.n} of {size} bytes came")
 
 
-def _read(answer, url, path, failures) -> bytes:
+def _read(answer, url, path) -> bytes:
     try:
         return answer.read(_PIECE)
-    except failures as error:
+    except _FAILURES as error:
         raise _failed(url, path, error) from error
 
 

@@ -128,19 +128,21 @@ class EpisodeReader:
                 raise BadClip(f"has no {key}, only {', '.join(sorted(feature))}")
         images = feature[self._keys.image].bytes_list.value
 
-        def table(keys: tuple[str, ...]) -> np.ndarray:
-            columns = [_rows(feature[key].float_list.value, len(images), key) for key in keys]
+        def table(keys: tuple[str, ...], *, of_actions: bool = False) -> np.ndarray:
+            columns = [
+                _rows(feature[key].float_list.value, len(images), key, of_actions) for key in keys
+            ]
             return np.concatenate([np.zeros((len(images), 0), np.float32), *columns], axis=1)
 
-        return images, table(self._keys.action), table(self._keys.position)
+        return images, table(self._keys.action, of_actions=True), table(self._keys.position)
 
 
-def _rows(values: Sequence[float], num_frames: int, key: str) -> tables.Table:
+def _rows(values: Sequence[float], num_frames: int, key: str, of_actions: bool) -> tables.Table:
     """A row for each frame, of numbers that stand behind one another."""
-    for num_rows in (num_frames, num_frames - 1):  # the last action may be left out
+    for num_rows in (num_frames, num_frames - 1) if of_actions else (num_frames,):
         if num_rows > 0 and values and len(values) % num_rows == 0:
             rows = np.array(values, np.float32).reshape(num_rows, -1)
-            return tables.per_frame(rows, num_frames, key)
+            return tables.per_frame(rows, num_frames, key, of_actions=of_actions)
     raise BadClip(f"{key}: {len(values)} numbers for {num_frames} frames")
 
 

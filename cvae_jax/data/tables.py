@@ -62,14 +62,16 @@ def read_npz(path: pathlib.Path, names: tuple[str, ...]) -> dict[str, Table]:
 
 
 def per_frame(
-    table: Float32[np.ndarray, "_ columns"], num_frames: int, what: str
+    table: Float32[np.ndarray, "_ columns"], num_frames: int, what: str, *, of_actions: bool
 ) -> Float32[np.ndarray, "{num_frames} columns"]:
-    """The table with one row for each frame; the last row may be left out, and is repeated.
+    """The table with one row for each frame.
+
+    Of actions the last row may be left out, since nothing follows it; the one before is repeated.
 
     Raises:
         BadClip: another number of rows.
     """
-    if len(table) == num_frames - 1 and len(table):
+    if of_actions and len(table) == num_frames - 1 and len(table):
         return np.concatenate([table, table[-1:]])
     if len(table) != num_frames:
         raise BadClip(f"{what}: {len(table)} rows, but there are {num_frames} frames")

@@ -17,7 +17,7 @@ MOST_CLIPS, MOST_OF_SEVERAL = 6, 4
 RANKS = ("best", "median", "worst")
 MEDIA_TYPES = {".gif": "image/gif", ".png": "image/png"}
 
-_DAMAGE = (EOFError, ValueError, TypeError, KeyError, AttributeError, SyntaxError)
+_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, SyntaxError)
 
 
 class Clip(NamedTuple):
@@ -61,15 +61,7 @@ def read(run: Run, runs: Sequence[Run]) -> Samples:
         overview = _data_uri(gif) if gif.exists() else ""
         still = _last_frame(gif) if gif.exists() else ""
         num_clips = len(run.samples.get("clips", []))
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        SyntaxError,
-    ) as error:
+    except _DAMAGE as error:
         raise UserError(
             f"{folder}: damaged ({type(error).__name__}: {error}); run --mode=sample again"
         ) from error

@@ -198,6 +198,7 @@ def test_frames_of_another_size_within_a_video_are_fitted(tmp_path):
         ({"a.npz": {"action": np.zeros((12, 2, 2))}}, "a.npz, array action: shape (12, 2, 2)"),
         ({"a.npz": {"action": np.array(["x"] * 13)}}, "a.npz, array action: shape (13,) of <U1"),
         ({"a.npz": {"position": np.zeros((9, 2))}}, "array position: 9 rows, but there are 13"),
+        ({"a.positions.csv": "1\n" * 12}, "a.positions.csv: 12 rows, but there are 13 frames"),
         ({"a.npz": {"action": np.array([{}], object)}}, "a.npz is not a whole .npz of numbers (O"),
         ({"a.npz": {}, "a.actions.csv": "1\n" * 13}, ""),
         (
