@@ -35,10 +35,9 @@ from cvae_jax.data.readers import RawClip
 from cvae_jax.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "data.json"
-GFLOP_PER_STEP = 1850
+GFLOP_PER_STEP = 1609
 """Of the full-size model, forward and backward, for 12 clips of 12 frames, two for each
-multiply-add: SVG as published 2367; each frame encoded once and predicted frames alone decoded
-2242; the skips' half of each decoder stage's first convolution once per clip 1850."""
+multiply-add, by flops.py."""
 ASSUMED_TFLOPS = {
     "20 steps a second": 20 * GFLOP_PER_STEP / 1000,
     "an A100 at 40 % of 312 (dense bf16)": 0.4 * 312,
