@@ -11,8 +11,8 @@ it. Without it TFDS downloads 30 GB, and needs TensorFlow for this step (README 
 Batch 12, 2 + 10 frames, z 64, g 128, beta 1e-4, Adam at 2e-3, 300 epochs of 600 steps; the ratio
 of teacher forcing falls from 1 to 0 over epochs 100 to 200. Frames feed back, as in SVG.
 The published SVG-FP has the same values but two: it is teacher-forced throughout, and its batch is
-100, 8 times the lab's, at the same 600 steps an epoch; batch 12 is what the lab's students fit on one card, and their 25.2 to 25.6 dB
-belong to it. Time and result on BAIR: not measured yet.
+100, 8 times the lab's, at the same 600 steps an epoch; batch 12 is what the lab's students fit on
+one card, and their 25.2 to 25.6 dB belong to it. Time and result on BAIR: not measured yet.
 """
 
 from cvae_jax import config as config_lib

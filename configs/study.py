@@ -9,8 +9,9 @@ or one run of it
 
 Time and result: docs/study.md. As the lab's in configs/bair.py are teacher forcing (from 1 to 0
 over the middle third of the run), the constant learning rate of 2e-3, the fixed prior and skips
-from the last context frame, with predicted frames fed back. Not the lab's are the sizes of the model, batch,
-length and output=composite: with direct output so few steps end below copying the last frame.
+from the last context frame, with predicted frames fed back. Not the lab's are the model's sizes,
+batch, length and output=composite: with direct output so few steps end below copying the last
+frame.
 --config=configs/study.py:STEPS makes the run longer or shorter, its schedules with it.
 """
 
