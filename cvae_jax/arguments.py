@@ -124,7 +124,7 @@ def check_config_file(path: str) -> None:
     try:
         content = runpy.run_path(file)
         config = content["get_config"](*argument) if "get_config" in content else None
-    except Exception as error:  # a user's program may raise anything
+    except (Exception, SystemExit) as error:  # a user's program may raise anything
         lines = [
             at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == file
         ]

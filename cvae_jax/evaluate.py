@@ -89,7 +89,11 @@ def _with_num_clips(config: Config, available: int) -> Config:
             f"--config.eval.num_clips={evaluation.num_clips}: the {evaluation.split} split holds "
             f"{available} clips; "
             + (
-                "ask for at most so many"
+                (
+                    "ask for at most so many, or 0 for all"
+                    if available > 1
+                    else "two are needed; set --config.eval.split, or prepare more clips"
+                )
                 if evaluation.protocol == "default"
                 else f"--config.eval.protocol={evaluation.protocol} cannot be met with these data"
             )

@@ -121,6 +121,8 @@ def _evaluated(workdir, step, config, source) -> list[float]:
     for name in (f"{step}.json", "latest.json"):
         path = workdir / "evaluation" / name
         result = read_json(path, "run --mode=evaluate again") if path.exists() else {}
+        if not isinstance(result, dict):
+            raise UserError(f"{path}: damaged; run --mode=evaluate again")
         protocol = result.get("protocol", {})
         of_these = all(protocol.get(field) == value for field, value in same.items())
         if of_these and result.get("checkpoint_step") == step:
