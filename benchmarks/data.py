@@ -25,7 +25,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import data_reading, data_sets
+from benchmarks import data_reading, data_sets, flops
 from benchmarks.data_reading import BATCH_SIZE, NUM_FRAMES
 from benchmarks.timing import alternate, machine
 from cvae_jax import launcher, video
@@ -35,9 +35,8 @@ from cvae_jax.data.readers import RawClip
 from cvae_jax.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "data.json"
-GFLOP_PER_STEP = 1609
-"""Of the full-size model, forward and backward, for 12 clips of 12 frames, two for each
-multiply-add, by flops.py."""
+GFLOP_PER_STEP = BATCH_SIZE * flops.our_step(64, NUM_FRAMES, 2, reencoded=False) / 1e9
+"""Of the full-size model, forward and backward, for a batch of 2 context frames and the others."""
 ASSUMED_TFLOPS = {
     "20 steps a second": 20 * GFLOP_PER_STEP / 1000,
     "an A100 at 40 % of 312 (dense bf16)": 0.4 * 312,
@@ -160,7 +159,8 @@ def finding(result: dict) -> str:
         f"{fed['clips_per_second_per_core']:.0f} a core; {slowest} takes most, "
         f"{parts[slowest] / whole:.0%} of a clip in one thread\n"
         f"that keeps up with {fed['steps_per_second']:.0f} full-size steps a second of "
-        f"{GFLOP_PER_STEP} GFLOP, {sustained:.0f} TFLOP/s sustained; assumed needs, in TFLOP/s: "
+        f"{GFLOP_PER_STEP:.0f} GFLOP, {sustained:.0f} TFLOP/s sustained; "
+        "assumed needs, in TFLOP/s: "
         f"{'; '.join(verdicts)}\n"
         f"where the files are not in memory, a disk has to give {fed['disk_gb_per_second']:.1f} "
         f"GB/s for it; BAIR's {NUM_BAIR_CLIPS} clips take "

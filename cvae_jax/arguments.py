@@ -147,5 +147,5 @@ def _unknown_field(argument: str) -> str | None:
     return f"--config.{match[1]}: no such field;{hint} see python main.py --help"
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())

@@ -85,18 +85,15 @@ def _with_num_clips(config: Config, available: int) -> Config:
     evaluation = config.eval
     wanted = available if evaluation.num_clips == ALL_CLIPS else evaluation.num_clips
     if not 2 <= wanted <= available:
+        if evaluation.protocol != "default":
+            advice = f"--config.eval.protocol={evaluation.protocol} cannot be met with these data"
+        elif available < 2:
+            advice = "two are needed; set --config.eval.split, or prepare more clips"
+        else:
+            advice = "ask for at most so many, or 0 for all"
         raise UserError(
             f"--config.eval.num_clips={evaluation.num_clips}: the {evaluation.split} split holds "
-            f"{available} clips; "
-            + (
-                (
-                    "ask for at most so many, or 0 for all"
-                    if available > 1
-                    else "two are needed; set --config.eval.split, or prepare more clips"
-                )
-                if evaluation.protocol == "default"
-                else f"--config.eval.protocol={evaluation.protocol} cannot be met with these data"
-            )
+            f"{available} clips; {advice}"
         )
     return dataclasses.replace(config, eval=dataclasses.replace(evaluation, num_clips=wanted))
 
@@ -115,11 +112,6 @@ def _mean_change(config: Config, source: ClipSource):
         "the last context frame + the mean change since it of each pixel at each predicted "
         f"frame, over the first {num_clips} training clips from frame 0"
     )
-
-
-def psnr_definition(name: str) -> str:
-    """What a result file says of a name of PSNR_DEFINITIONS."""
-    return PSNR_DEFINITIONS[name] + "; at most 100 dB"
 
 
 def protocol(
@@ -153,7 +145,7 @@ def protocol(
         "means": "over frames, then samples, then clips",
         "interval": f"{summary.CONFIDENCE:.0%}, expanded percentile bootstrap over clips, "
         f"{summary.NUM_RESAMPLES} resamples",
-        "psnr": psnr_definition(row.psnr),
+        "psnr": PSNR_DEFINITIONS[row.psnr],
         "ssim": "dm-pix, Gaussian window 11, sigma 1.5, mean over channels",
         "psnr_moving": f"over pixels over {metrics.MOVING_THRESHOLD} off the last context frame",
         "lpips": metric_weights.about(evaluation, "lpips", lpips.ABOUT),

@@ -146,6 +146,24 @@ def read_json(path: Path, remedy: str = "run the command that makes it") -> Any:
         raise UserError(f"{path}: damaged, not JSON ({error}); delete it and {remedy}") from error
 
 
+def read_object(path: Path, parts: Collection[str], remedy: str) -> dict[str, Any]:
+    """Reads a JSON object whose `parts` are objects too; an empty one where there is no file.
+
+    Raises:
+        UserError: it is something else; `remedy` tells how to get it.
+    """
+    value = read_json(path, remedy) if path.exists() else {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must be a JSON object, is {value!r:.60}; delete it and {remedy}")
+    for part in parts:
+        if not isinstance(value.get(part, {}), dict):
+            raise UserError(
+                f"{path}: {part} must be a JSON object, is {value[part]!r:.60}; "
+                f"delete the file and {remedy}"
+            )
+    return value
+
+
 def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an .npz archive by name, of `names` those that it has; never unpickles.
 

@@ -15,8 +15,9 @@ FVD_MIN_FRAMES = 9
 """Of shorter clips, context included, the network of FVD has no frame left at its last pooling."""
 
 PSNR_DEFINITIONS = {
-    "frame": "dB of a frame's mean squared error over all channels, peak 1",
-    "channel": "dB of each channel's mean squared error, peak 1, then their mean (finn_psnr)",
+    "frame": "dB of a frame's mean squared error over all channels, peak 1; at most 100 dB",
+    "channel": "dB of each channel's mean squared error, peak 1, then their mean (finn_psnr); "
+    "at most 100 dB",
 }
 
 BEST = "for each clip and each metric by itself, the sample whose mean over frames is best"

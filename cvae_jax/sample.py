@@ -21,8 +21,9 @@ from cvae_jax.config import Config
 from cvae_jax.data import pipeline
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.errors import UserError
-from cvae_jax.files import check_writable, read_json, write_json
+from cvae_jax.files import check_writable, read_object, write_json
 from cvae_jax.logs import Progress
+from cvae_jax.protocols import PSNR_DEFINITIONS
 from cvae_jax.types import to_uint8, to_unit_range
 
 FRAMES_PER_SECOND = 4
@@ -116,13 +117,11 @@ def _evaluated(workdir, step, config, source) -> list[float]:
         "start_frame": 0,
         "num_context_frames": config.eval.num_context_frames,
         "num_predicted_frames": config.eval.num_predicted_frames,
-        "psnr": evaluate.psnr_definition("frame"),  # as `_psnr` below
+        "psnr": PSNR_DEFINITIONS["frame"],  # as `_psnr` below
     }
     for name in (f"{step}.json", "latest.json"):
         path = workdir / "evaluation" / name
-        result = read_json(path, "run --mode=evaluate again") if path.exists() else {}
-        if not isinstance(result, dict):
-            raise UserError(f"{path}: damaged; run --mode=evaluate again")
+        result = read_object(path, ("protocol", "model"), "run --mode=evaluate again")
         protocol = result.get("protocol", {})
         of_these = all(protocol.get(field) == value for field, value in same.items())
         if of_these and result.get("checkpoint_step") == step:

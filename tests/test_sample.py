@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from cvae_jax import evaluate, sample, validation
+from cvae_jax import sample, validation
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.files import write_json
-from cvae_jax.protocols import PROTOCOLS
+from cvae_jax.protocols import PROTOCOLS, PSNR_DEFINITIONS
 
 
 def test_best_median_and_worst_of_the_clips():
@@ -31,7 +31,7 @@ def test_figures_by_another_definition_of_psnr_are_not_used(tmp_path, protocol, 
         "start_frame": 0,
         "num_context_frames": config.eval.num_context_frames,
         "num_predicted_frames": config.eval.num_predicted_frames,
-        "psnr": evaluate.psnr_definition(PROTOCOLS[protocol].psnr),
+        "psnr": PSNR_DEFINITIONS[PROTOCOLS[protocol].psnr],
     }
     (tmp_path / "evaluation").mkdir()
     stored = {"protocol": about, "checkpoint_step": 3, "model": {"psnr_per_clip": [20.0, 30.0]}}

@@ -205,12 +205,9 @@ def _tables(video: pathlib.Path, num_frames: int) -> list[tables.Table | None]:
             raise BadClip(f"{file.name} and {archive.name} both have its {name}s")
         table = tables.read_csv(file) if file.exists() else arrays.get(name)
         where = file.name if file.exists() else f"{archive.name}, array {name}"
-        is_action = name == "action"
-        found.append(
-            None
-            if table is None
-            else tables.per_frame(table, num_frames, where, of_actions=is_action)
-        )
+        if table is not None:
+            table = tables.per_frame(table, num_frames, where, of_actions=name == "action")
+        found.append(table)
     return found
 
 

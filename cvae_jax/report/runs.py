@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cvae_jax.errors import UserError
-from cvae_jax.files import read_json
+from cvae_jax.files import read_object
 from cvae_jax.logs import METRICS_FILE, read_metrics
 
 VARIANTS = {  # sections of evaluation/STEP.json beside `model`
@@ -83,7 +83,7 @@ def read_run(workdir: Path, name: str) -> Run:
             f"{workdir}: holds no run (no config.json, no {METRICS_FILE}); "
             f"choose another --workdir, or train one there with {command('train', workdir)}"
         )
-    settings = _read_object(config, ["config", "versions", "data"], "train")
+    settings = read_object(config, ["config", "versions", "data"], "run --mode=train again")
     return Run(
         name=name,
         workdir=workdir,
@@ -91,21 +91,8 @@ def read_run(workdir: Path, name: str) -> Run:
         versions=settings.get("versions", {}),
         data=settings.get("data", {}),
         metrics=read_metrics(workdir) if metrics.exists() else [],
-        evaluation=_read_object(workdir / "evaluation" / "latest.json", MEASURED, "evaluate"),
-        samples=_read_object(workdir / "samples" / "samples.json", [], "sample"),
+        evaluation=read_object(
+            workdir / "evaluation" / "latest.json", MEASURED, "run --mode=evaluate again"
+        ),
+        samples=read_object(workdir / "samples" / "samples.json", [], "run --mode=sample again"),
     )
-
-
-def _read_object(path: Path, parts: Sequence[str], mode: str) -> Mapping[str, Any]:
-    """Reads a JSON object whose `parts` are objects too; an empty one where there is no file."""
-    remedy = f"run --mode={mode} again"
-    value = read_json(path, remedy) if path.exists() else {}
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: must be a JSON object, is {value!r:.60}; delete it and {remedy}")
-    for part in parts:
-        if not isinstance(value.get(part, {}), dict):
-            raise UserError(
-                f"{path}: {part} must be a JSON object, is {value[part]!r:.60}; "
-                f"delete the file and {remedy}"
-            )
-    return value
