@@ -2,8 +2,11 @@
 
 import sys
 
-from cvae_jax import cli, launcher
+from cvae_jax import launcher, stopping
 
 if __name__ == "__main__":
     launcher.prepare_process()
-    sys.exit(cli.main(sys.argv))
+    with stopping.at_once():
+        from cvae_jax import cli  # takes its time, in which Ctrl-C is to be heard
+
+        sys.exit(cli.main(sys.argv))

@@ -37,7 +37,7 @@ from cvae_jax.train_step import TrainStep
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "fuzz.json"
 BASES = ("bair", "demo", "tiny")
-FIELDS = [path for path in config_lib.field_paths() if "." in path or path == "seed"]
+FIELDS = list(config_lib.fields())
 CHOICES = (
     *("mlp", "conv", "action", "none", "frame", "latent", "composite", "direct", "learned"),
     *("bfloat16", "linear", "cyclical", "cosine", "clip", "svg", "lab", "folder", "image_aux1"),
@@ -147,7 +147,12 @@ class Fuzz:
         self.path.write_text(config_file(case), encoding="utf-8")
         told = io.StringIO()
         seen: list[Config] = []
-        started, cli._run = cli._run, lambda values: seen.append(cli._config_of_file(values))
+
+        def run(flag_values: flags.FlagValues) -> int:
+            seen.append(cli._config_of_file(flag_values))
+            return 0
+
+        started, cli._run = cli._run, run
         try:
             with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
                 code = cli.main(command(case, self.path), flags.FlagValues())
@@ -188,6 +193,7 @@ def kind(line: str) -> str:
         ("unknown flag or field", "no such field|Unknown command line|not a flag"),
         ("missing flag or field", "is missing"),
         ("config file", r"^--config="),
+        ("flag of another mode", "belongs to --mode"),
         ("not of the flag's type", r"^flag --|Failed to parse|Missing value|flagfile"),
         ("out of range or of another type", r"must be (int|float|bool|str|a section)"),
         ("contradiction", r"--config\."),

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import study_plots, timing
 from benchmarks.worker import ROOT
+from cvae_jax import stopping
 from cvae_jax.files import write_atomically, write_json
 from cvae_jax.logs import METRICS_FILE, Progress, read_metrics
 from cvae_jax.report.drawing import RULE, SERIES
@@ -87,7 +88,7 @@ def measure(minutes: float) -> list[Sample]:
         try:
             samples = _watch(process, workdir, minutes)
             process.terminate()
-            assert process.wait() == 0, f"SIGTERM: exit code {process.returncode}"
+            assert process.wait() == stopping.EXIT_CODE, f"SIGTERM: exit code {process.returncode}"
         finally:
             process.kill()
     return samples

@@ -5,8 +5,9 @@ import itertools
 import re
 import runpy
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_dict, config_flags
@@ -58,16 +59,9 @@ def _groups(arguments: Sequence[str]) -> list[list[str]]:
 
 def _is_switch(argument: str) -> bool:
     """Whether it is a flag that can do without a value."""
-    switches = [path for path, value in _fields() if isinstance(value, bool)]
+    switches = [path for path, field in config_lib.fields().items() if field.type is bool]
     match = re.fullmatch(r"--?(?:no)?config\.(.*)", argument)
     return match is not None and match[1] in switches
-
-
-def _fields() -> Iterator[tuple[str, object]]:
-    for section, value in config_lib.to_dict(config_lib.Config()).items():
-        yield section, value
-        if isinstance(value, dict):
-            yield from ((f"{section}.{name}", of_field) for name, of_field in value.items())
 
 
 def _refusal(argv: list[str], flag_values: flags.FlagValues | None = None) -> str | None:
@@ -77,10 +71,21 @@ def _refusal(argv: list[str], flag_values: flags.FlagValues | None = None) -> st
         _define(argv, flag_values)
         rest = flag_values(argv)
     except _REFUSALS as error:
-        return f"{_one_line(error)}; see python main.py --help"
+        return _told(_one_line(error))
     if len(rest) > 1:
         return f"{rest[1]!r}: not a flag; write --mode=MODE, --config=FILE and so on"
     return None
+
+
+def _told(refusal: str) -> str:
+    """What absl says of an argument, or of a field what it has to be."""
+    match = re.fullmatch(r"flag --config\.([\w.]+)=(.*?): .*", refusal)
+    field = config_lib.fields().get(match[1]) if match else None
+    if not match or not field:
+        return f"{refusal}; see python main.py --help"
+    kind: Any = field.type
+    rule = config_lib.rule_text(field)
+    return f"--config.{match[1]}={match[2]!r}: must be {kind.__name__}{rule}"
 
 
 def _define(argv: list[str], flag_values: flags.FlagValues) -> None:
@@ -117,6 +122,8 @@ def _config_file(groups: list[list[str]]) -> tuple[str | None, list[str]]:
 
 def check_config_file(path: str) -> None:
     """Raises UserError if the config file does not give a config, whatever goes wrong in it."""
+    if not path:
+        raise UserError("--config=: names no file; write it as in --config=configs/demo.py")
     file, *argument = path.split(":", 1)
     if not Path(file).is_file():
         what = "is a folder" if Path(file).is_dir() else "no such file"
@@ -137,11 +144,10 @@ def check_config_file(path: str) -> None:
 
 def _unknown_field(argument: str) -> str | None:
     """What is wrong with a --config.FIELD that there is not."""
-    known = config_lib.field_paths()
+    fields = config_lib.fields()
     match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
-    if not match or match[1] in known:
+    if not match or match[1] in fields or match[1] in config_lib.sections():
         return None
-    fields = [path for path in known if "." in path]
     near = difflib.get_close_matches(match[1], fields, n=1)
     hint = f" did you mean --config.{near[0]}?" if near else ""
     return f"--config.{match[1]}: no such field;{hint} see python main.py --help"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cvae_jax import arguments, protocols, validation
+from cvae_jax import arguments, protocols, stopping, validation
 from cvae_jax import config as config_lib
 from cvae_jax.config import Config
 from cvae_jax.errors import UserError
@@ -18,6 +18,9 @@ OF_ANY_RUN = (
 """What evaluate and sample let one set, to use a run in other precision or on other clips."""
 OF_PROCESSES = ("coordinator_address", "num_processes", "process_id", "initialization_timeout")
 """Flags of training by several processes, named as `jax.distributed.initialize` names them."""
+
+FLAGS_OF_MODES = {"checkpoint": ("evaluate", "sample")} | dict.fromkeys(OF_PROCESSES, ("train",))
+"""Flags that only these modes read."""
 
 USAGE = """cvae_jax predicts what a robot's camera will see next.
 
@@ -35,7 +38,7 @@ USAGE = """cvae_jax predicts what a robot's camera will see next.
 
 
 def main(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> int:
-    """Runs the mode that `argv` names; returns the exit code: 0, 2, or 130 after Ctrl-C."""
+    """Runs the mode that `argv` names; returns the exit code: 0, 2, or 130 if stopped."""
     if len(argv) == 1:
         print(USAGE)
         return 2
@@ -47,7 +50,7 @@ def main(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> in
         return 0
     try:
         _parse(argv, flag_values)
-        _run(flag_values)
+        return _run(flag_values)
     except UserError as error:
         return _refuse(str(error))
     except OSError as error:
@@ -56,9 +59,8 @@ def main(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> in
         place = error.filename or "a file or folder of this command"
         return _refuse(f"{place}: {error.strerror}; free or change that place, or choose another")
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from what is saved", file=sys.stderr)
-        return 130
-    return 0
+        print(stopping.STOPPED, file=sys.stderr)
+        return stopping.EXIT_CODE
 
 
 def _refuse(message: str) -> int:
@@ -72,6 +74,12 @@ def _parse(argv, flag_values):
     if not flag_values.is_parsed():
         raise _problems(problems)
     mode = flag_values.mode
+    for flag, modes in FLAGS_OF_MODES.items():
+        if mode and mode not in modes and not flag_values[flag].using_default_value:
+            problems.append(f"--{flag}: belongs to --mode={' and '.join(modes)}; leave it out")
+    if mode == "report":
+        for path in flag_values["config"].override_values:
+            problems.append(f"--config.{path}: report shows runs as they are; leave it out")
     named = not flag_values["config"].using_default_value
     shipped = mode in ("evaluate", "sample") and flag_values.workdir is None and not named
     if mode not in (None, "prepare") and not flag_values.workdir and not shipped:
@@ -94,18 +102,19 @@ def _problems(lines):
 
 
 def _run(flag_values):
+    """Returns the exit code, unless it raises."""
     mode = flag_values.mode
     if mode == "report":
         from cvae_jax import report
 
         workdirs = [Path(name) for name in flag_values.workdir.split(",")]
         print(f"written to {report.write_report(workdirs)}")
-        return
+        return 0
     if mode == "prepare":
         from cvae_jax.data import preparation
 
         preparation.prepare(_config_of_file(flag_values).data)
-        return
+        return 0
     if mode == "train":
         from cvae_jax import hosts, parallel, train
 
@@ -113,8 +122,7 @@ def _run(flag_values):
         config = _config_of_file(flag_values)
         with hosts.joined(*(flag_values[name].value for name in OF_PROCESSES)) as processes:
             parallel.share_cores(config.train.batch_size, *processes)
-            train.run(workdir, config)
-        return
+            return 0 if train.run(workdir, config) else stopping.EXIT_CODE
     from cvae_jax import evaluate, parallel, pretrained, sample
 
     if mode == "sample":
@@ -125,6 +133,7 @@ def _run(flag_values):
         print(f"no --workdir: the model that comes with this project, in {workdir}")
     module = evaluate if mode == "evaluate" else sample
     module.run(workdir, _config_of_run(flag_values, workdir), flag_values.checkpoint)
+    return 0
 
 
 def _config_of_file(flag_values) -> Config:

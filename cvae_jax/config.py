@@ -215,27 +215,29 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def field_paths() -> list[str]:
-    """What may follow `--config.`: every section and field, as `model` and `model.width`."""
-    paths = []
-    for name, value in to_dict(Config()).items():
-        nested = value if isinstance(value, dict) else {}
-        paths += [name, *(f"{name}.{field}" for field in nested)]
-    return paths
+def sections() -> list[str]:
+    """The names of what holds fields, as `model`."""
+    return [name for name, value in to_dict(Config()).items() if isinstance(value, dict)]
+
+
+def fields() -> dict[str, dataclasses.Field]:
+    """Every field that can be set by the path that may follow `--config.`, as `model.width`."""
+    found: dict[str, dataclasses.Field] = {}
+    for field in dataclasses.fields(Config):
+        kind: Any = field.type
+        if dataclasses.is_dataclass(kind):
+            found |= {f"{field.name}.{inner.name}": inner for inner in dataclasses.fields(kind)}
+        else:
+            found[field.name] = field
+    return found
 
 
 def help_text() -> str:
-    """One line for every field: flag, default, help and rule."""
-    lines = []
-    for section in dataclasses.fields(Config):
-        kind: Any = section.type
-        nested = dataclasses.is_dataclass(kind)
-        for field in dataclasses.fields(kind) if nested else [section]:
-            flag = f"--config.{section.name}.{field.name}" if nested else f"--config.{field.name}"
-            lines.append(
-                f"  {flag}={field.default}\n      {field.metadata['help']}{rule_text(field)}"
-            )
-    return "\n".join(lines)
+    """Every field in two lines: flag and default, help and rule."""
+    return "\n".join(
+        f"  --config.{path}={field.default}\n      {field.metadata['help']}{rule_text(field)}"
+        for path, field in fields().items()
+    )
 
 
 def rule_text(field) -> str:

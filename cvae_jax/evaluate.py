@@ -1,6 +1,8 @@
 """--mode=evaluate: a checkpoint's predictions against the true frames, under a named protocol."""
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from cvae_jax.data.clip_source import ClipSource
 from cvae_jax.data.sources import open_split
 from cvae_jax.errors import UserError
 from cvae_jax.evaluation_table import table
-from cvae_jax.files import check_writable, write_json
+from cvae_jax.files import check_writable, plain, read_object, write_json
 from cvae_jax.kept import Kept, folder_name
 from cvae_jax.protocols import ALL_CLIPS, PROTOCOLS, PSNR_DEFINITIONS
 
@@ -29,8 +31,8 @@ from cvae_jax.protocols import ALL_CLIPS, PROTOCOLS, PSNR_DEFINITIONS
 def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
     """Evaluates a checkpoint of `workdir`, prints the table and writes the result file.
 
-    That is evaluation/STEP.json, or STEP-NAME.json under a named protocol, and latest.json.
-    Interrupted, the same call goes on with the clips that are left.
+    That is evaluation/STEP.json, or STEP-NAME.json under a named protocol, and latest.json; see
+    `_result_path`. Interrupted, the same call goes on with the clips that are left.
 
     Raises:
       UserError: no such checkpoint, one whose predictions are not finite, other data than the
@@ -44,30 +46,61 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
     check_writable(folder)
     change, about_change = _mean_change(config, source)
     about = protocol(config, source, run_info, about_change)
+    path = _result_path(folder, step, about)
     kept = Kept(folder / folder_name(about, state.params))
     figures = measuring.Measurement(config, config.eval, source, change).measure(state.params, kept)
     failed = summary.not_finite(figures)
     if len(failed):
         kept.clear()
-        raise UserError(
-            f"{workdir}: checkpoint {step} predicts frames that are not finite for {len(failed)} "
-            f"of {config.eval.num_clips} clips, the first of them clip {failed[0]}; evaluate "
-            "another --checkpoint, or train in a new --workdir with a lower "
-            "--config.optimizer.learning_rate"
+        clips = (
+            f"{len(failed)} of {config.eval.num_clips} clips, the first of them clip {failed[0]}"
         )
+        raise not_finite(workdir, step, clips)
     result = {
         "protocol": about,
         "checkpoint_step": step,
         "num_clips": config.eval.num_clips,
         **summary.summarise(figures),
     }
-    name = str(step) if config.eval.protocol == "default" else f"{step}-{config.eval.protocol}"
-    for stem in (name, "latest"):
-        write_json(folder / f"{stem}.json", result)
+    for written in (path, folder / "latest.json"):
+        write_json(written, result)
     kept.clear()
     print(table(result))
-    print(f"written to {folder / f'{name}.json'}")
+    print(f"written to {path}")
     return result
+
+
+def results(folder: Path, step: int) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The result files of a checkpoint in the folder `evaluation` and what they hold.
+
+    Raises:
+      UserError: one is damaged.
+    """
+    for path in (*folder.glob(f"{step}.json"), *sorted(folder.glob(f"{step}-*.json"))):
+        yield path, read_object(path, ("protocol", "model"), "run --mode=evaluate again")
+
+
+def _result_path(folder: Path, step: int, about: dict[str, Any]) -> Path:
+    """The file of an earlier evaluation by the same protocol, to be replaced, or a new one.
+
+    Evaluations of a checkpoint that differ in their settings alone are numbered from the second on.
+    """
+    for path, result in results(folder, step):
+        if result.get("protocol") == plain(about):
+            return path
+    stem = str(step) if about["name"] == "default" else f"{step}-{about['name']}"
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    paths = (folder / f"{name}.json" for name in names)
+    return next(path for path in paths if not path.exists())
+
+
+def not_finite(workdir: Path, step: int, clips: str) -> UserError:
+    """What to say of a checkpoint whose predictions are not finite for `clips`."""
+    return UserError(
+        f"{workdir}: checkpoint {step} predicts frames that are not finite for {clips}; choose "
+        "another --checkpoint, or train in a new --workdir with a lower "
+        "--config.optimizer.learning_rate"
+    )
 
 
 def restore(workdir: Path, config: Config, checkpoint: str) -> tuple[train_state.TrainState, int]:

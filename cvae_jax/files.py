@@ -171,6 +171,9 @@ def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, n
         OSError: it cannot be read.
         ValueError: it is damaged, in one line of at most 100 characters.
     """
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("no .npz archive")
     try:
         with np.load(path, allow_pickle=False) as archive:
             wanted = [name for name in archive.files if names is None or name in names]

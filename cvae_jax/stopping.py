@@ -1,46 +1,94 @@
-"""SIGTERM and Ctrl-C: the first lets a run end well, a second Ctrl-C ends it at once."""
+"""SIGTERM and Ctrl-C: in training the first ends well and the next at once; elsewhere at once.
+
+A thread of its own hears the signals: Python's handlers wait for the end of what runs in C, which
+may be minutes where XLA compiles. Nor is KeyboardInterrupt raised, which JAX's callbacks may print
+and forget, or crash at.
+"""
 
 import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+EXIT_CODE = 128 + signal.SIGINT
+"""Of a command that was stopped before its end."""
+STOPPED = "stopped; what is saved stays: run the same command again"
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Ctrl-C ends the process at once while the block runs, with a line and EXIT_CODE.
+
+    For the main thread, as the others here; they may be nested.
+    """
+    with _heard((signal.SIGINT,), lambda _: _end(STOPPED)):
+        yield
+
+
+@contextlib.contextmanager
+def by_exception() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt in the block, for code that then tidies up; without JAX."""
+    descriptor = signal.set_wakeup_fd(-1)
+    handlers = _taken((signal.SIGINT,), signal.default_int_handler)
+    try:
+        yield
+    finally:
+        _restore(handlers, descriptor)
 
 
 @contextlib.contextmanager
 def on_signal() -> Iterator[threading.Event]:
-    """Yields an event that SIGTERM or Ctrl-C sets; a second Ctrl-C ends the process at once.
-
-    For the main thread. A thread of its own hears the signals: Python's handlers wait for the end
-    of what runs in C, which may be minutes where XLA compiles.
-    """
+    """Yields an event that SIGTERM or Ctrl-C sets; a second Ctrl-C ends the process at once."""
     asked = threading.Event()
+
+    def hear(number: int) -> None:
+        if not asked.is_set():
+            text = "finishing this step, then saving; Ctrl-C (again) stops at once"
+            print(f"\n{text}", file=sys.stderr, flush=True)
+            asked.set()  # after the words, which the end of the process would cut off
+        elif number == signal.SIGINT:
+            _end("stopped at once; the same command goes on from the last checkpoint")
+
+    with _heard((signal.SIGINT, signal.SIGTERM), hear):
+        yield asked
+
+
+@contextlib.contextmanager
+def _heard(numbers: Sequence[int], hear: Callable[[int], None]) -> Iterator[None]:
+    """Calls `hear` with each signal of `numbers`, in a thread."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    handlers = _taken(numbers, lambda *_: None)
     descriptor = signal.set_wakeup_fd(writer)
-    threading.Thread(target=_listen, args=(reader, asked), daemon=True).start()
+    threading.Thread(target=_listen, args=(reader, hear), daemon=True).start()
     try:
-        yield asked
+        yield
     finally:
-        signal.set_wakeup_fd(descriptor)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        _restore(handlers, descriptor)
         os.close(writer)
 
 
-def _listen(reader: int, asked: threading.Event) -> None:
+def _listen(reader: int, hear: Callable[[int], None]) -> None:
     """Reads the number of each signal until the other end is closed."""
     with open(reader, "rb", buffering=0) as numbers:
         while number := numbers.read(1):
-            if not asked.is_set():
-                text = "finishing this step, then saving; Ctrl-C (again) stops at once"
-                print(f"\n{text}", file=sys.stderr, flush=True)
-                asked.set()  # after the words, which the end of the process would cut off
-            elif number[0] == signal.SIGINT:
-                text = "stopped at once; the same command goes on from the last checkpoint"
-                print(f"\n{text}", file=sys.stderr, flush=True)
-                os._exit(128 + signal.SIGINT)  # as after SIGKILL, nothing half done counts
+            hear(number[0])
+
+
+def _taken(numbers, handler):
+    """Sets the handler of signals that are not ignored, as behind nohup; returns what was set."""
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heeded}
+
+
+def _restore(handlers, descriptor):
+    signal.set_wakeup_fd(descriptor)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _end(text: str) -> None:
+    print(f"\n{text}", file=sys.stderr, flush=True)
+    os._exit(EXIT_CODE)  # as after SIGKILL, nothing half done counts

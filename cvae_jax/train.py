@@ -37,10 +37,11 @@ from cvae_jax.programs import Programs
 from cvae_jax.train_step import TrainStep, draw_teacher_forcing, drawn_shape
 
 
-def run(workdir: Path, config: Config) -> train_state.TrainState:
-    """Trains in `workdir`, from its latest checkpoint if it has one, and returns the last state.
+def run(workdir: Path, config: Config) -> bool:
+    """Trains in `workdir`, from its latest checkpoint if it has one.
 
-    SIGTERM or Ctrl-C ends it after the step at hand, which is saved.
+    SIGTERM or Ctrl-C ends it after the step at hand, which is saved. Returns whether all steps are
+    done.
 
     Raises:
       UserError: the workdir holds another run or is another process's now, the data is missing,
@@ -57,9 +58,7 @@ def run(workdir: Path, config: Config) -> train_state.TrainState:
         return _train(workdir, config, source, validation)
 
 
-def _train(
-    workdir: Path, config: Config, source: ClipSource, validation: ClipSource
-) -> train_state.TrainState:
+def _train(workdir: Path, config: Config, source: ClipSource, validation: ClipSource) -> bool:
     first = hosts.is_first()  # it alone touches the workdir
     dims = len(source.statistics.action_mean), len(source.statistics.position_mean)
     like = train_state.shapes(config, *dims)
@@ -85,7 +84,7 @@ def _train(
             hosts.say(
                 f"{workdir}: {start_step} of {num_steps} steps are done; nothing left to train"
             )
-            return state
+            return True
         if start_step:
             hosts.say(f"{workdir}: going on after step {start_step}")
         hosts.say(f"{workdir}: batches of {settings.batch_size} on {parallel.describe()}")
@@ -156,9 +155,9 @@ def _train(
         hosts.say(
             f"{workdir}: stopped and saved after step {done}; the same command goes on from it"
         )
-        return state
+        return False
     hosts.say(f"trained {num_steps} steps; checkpoints, metrics and TensorBoard files in {workdir}")
-    return state
+    return True
 
 
 def _check_condition(config: Config, statistics: Statistics) -> None:

@@ -22,9 +22,14 @@ def parse(monkeypatch, *arguments: str) -> flags.FlagValues:
       UserError: the command would end with exit code 2; holds what was printed.
     """
     seen, refused = [], []
+
+    def run(flag_values: flags.FlagValues) -> int:
+        seen.append(flag_values)
+        return 0
+
     with monkeypatch.context() as patch:
         patch.chdir(ROOT)
-        patch.setattr(cli, "_run", seen.append)
+        patch.setattr(cli, "_run", run)
         patch.setattr(cli, "_refuse", lambda message: refused.append(message) or 2)
         needed = ["--workdir=runs/any"]
         if "--mode=train" in arguments and not any(a.startswith("--config=") for a in arguments):

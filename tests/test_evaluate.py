@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from cvae_jax import evaluate, kept, protocols, run_folder, train_state, validation
+from cvae_jax import evaluate, kept, protocols, run_folder, sample, train_state, validation
 from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.data import sources
 from cvae_jax.errors import UserError
@@ -80,6 +80,27 @@ def test_predictions_that_are_not_finite_are_refused(workdir, config):
     with pytest.raises(UserError, match="checkpoint 5 predicts frames that are not finite for 7 "):
         evaluate.run(workdir, config, "5")
     assert not list((workdir / "evaluation").iterdir())
+    sample.run(workdir, config, "4")
+    drawn = {path: path.read_bytes() for path in (workdir / "samples").iterdir()}
+    with pytest.raises(UserError, match=r"checkpoint 5 predicts .* not finite for clip 0; choose"):
+        sample.run(workdir, config, "5")
+    assert {path: path.read_bytes() for path in (workdir / "samples").iterdir()} == drawn
+
+
+def test_evaluations_by_other_settings_are_kept_beside_each_other(workdir, config):
+    shorter = dataclasses.replace(config.eval, num_predicted_frames=2)
+    other = dataclasses.replace(config, eval=shorter)
+    evaluate.run(workdir, config, "4")
+    first = _result(workdir, "4")
+    evaluate.run(workdir, other, "4")
+    second = _result(workdir, "4-2")
+    assert (_result(workdir, "4"), _result(workdir)) == (first, second)
+    assert first != second
+    for again in (config, other):
+        evaluate.run(workdir, again, "4")
+    names = sorted(path.name for path in (workdir / "evaluation").iterdir())
+    assert names == ["4-2.json", "4.json", "latest.json"]
+    assert (_result(workdir, "4"), _result(workdir, "4-2")) == (first, second)
 
 
 class _Stopped(kept.Kept):

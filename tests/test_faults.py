@@ -52,7 +52,7 @@ def test_sigterm_saves_and_tells_how_to_go_on(data, tmp_path):
     with _at_work(workdir, data, *LONG) as process:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    assert process.returncode == 130, err
     assert "Traceback" not in err
     (step,) = run_folder.saved_steps(workdir)
     told = f"{workdir}: stopped and saved after step {step}; the same command goes on from it"

@@ -33,7 +33,7 @@ def test_every_mistake_of_a_command_line_has_its_line(monkeypatch):
         )
     title, *lines = str(error.value).splitlines()
     assert title == "the command has 8 problems:"
-    for flag in ("mode=tarin", "wrokdir", "words", "wdith", "width=big", "kl.weight=none"):
+    for flag in ("mode=tarin", "wrokdir", "words", "wdith", "width='big'", "kl.weight='none'"):
         assert sum(flag in line for line in lines) == 1, flag
     assert "--config.train.batch_size=0: must be int (at least 1, at most 65536)" in lines
     assert any("last_frame_skip=True: with" in line for line in lines)

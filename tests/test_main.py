@@ -240,7 +240,19 @@ def test_help_and_a_bare_call_teach_what_to_do():
         (["--mode=sample", "--workdir="], "--workdir: is missing"),
         (["--mode=train", "--config=configs/none.py", "--workdir=x"], "configs/none.py"),
         (["--mode=train", TINY, "--workdir=x", "--config.model.wdith=3"], "width"),
-        (["--mode=train", TINY, "--workdir=x", "--config.model.width=big"], "width"),
+        (
+            ["--mode=train", TINY, "--workdir=x", "--config.model.width=big"],
+            "--config.model.width='big': must be int (at least 1",
+        ),
+        (["--mode=train", TINY, "--workdir=x", "--config.train.batch_size=1e3"], "must be int"),
+        (["--mode=train", TINY, "--workdir=x", "--config.model.last_frame_skip=yes"], "be bool"),
+        (["--mode=train", "--config=", "--workdir=x"], "names no file"),
+        (
+            ["--mode=train", TINY, "--workdir=x", "--checkpoint=4"],
+            "--checkpoint: belongs to --mode=evaluate and sample; leave it out",
+        ),
+        (["--mode=evaluate", "--workdir=x", "--num_processes=2"], "belongs to --mode=train"),
+        (["--mode=report", "--workdir=x", "--config.kl.weight=1"], "--config.kl.weight: report"),
         (["--mode=train", TINY, "--workdir=x", "--config.model.width=0"], "at least 1"),
         (["--mode=train", TINY, "--workdir=x", "--config.data.dir=none"], "--mode=prepare"),
         (["--mode=evaluate", "--workdir=no/such"], "no such folder"),
@@ -303,6 +315,23 @@ def test_a_run_without_checkpoints_is_not_evaluated(trained, tmp_path):
         message = refused(f"--mode={mode}", f"--workdir={tmp_path}")
         assert "no checkpoint; run --mode=train" in message
     assert not (tmp_path / "evaluation").exists()
+
+
+def test_a_run_that_never_saved_binds_nobody(trained, data, tmp_path):
+    shutil.copy(trained / "config.json", tmp_path)
+    other = "--config.kl.weight=0.5", "--config.train.num_steps=1"
+    train(tmp_path, data, *other)
+    assert run_folder.load(tmp_path)["config"]["kl"]["weight"] == 0.5
+    message = refused("--mode=train", TINY, f"--workdir={tmp_path}", data)
+    assert "--config.kl.weight: asked 0.0001, the run has 0.5" in message
+
+
+def test_a_config_of_another_program_is_not_written_over(data, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"name": "other"}')
+    message = refused("--mode=train", TINY, f"--workdir={tmp_path}", data)
+    assert f"{path}: not the config of a run" in message
+    assert path.read_text() == '{"name": "other"}'
 
 
 def test_a_damaged_config_is_not_written_over(trained, data, tmp_path):

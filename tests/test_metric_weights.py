@@ -74,7 +74,7 @@ def test_other_bytes_than_those_known_are_refused(monkeypatch, tmp_path, capsys)
     archive, output = _archive(monkeypatch, tmp_path, TREE), tmp_path / "lpips.npz"
     monkeypatch.setitem(metric_weights.SOURCES, "lpips", ("weights/alexnet.ckpt", "0" * 64))
     assert metric_weights.main(["lpips", str(archive), str(output)]) == 2
-    assert "get the version above" in capsys.readouterr().err
+    assert "says how to get it" in capsys.readouterr().err
     assert not output.exists()
 
 
@@ -83,7 +83,16 @@ def test_what_is_no_archive_is_named(tmp_path, content):
     path = tmp_path / "some.tar.gz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"some.tar.gz: cannot be read, or has no one"):
+    with pytest.raises(
+        UserError, match=r"some.tar.gz: (cannot be read|no tar archive).*says how to get it"
+    ):
+        metric_weights.convert("fvd", path, tmp_path / "fvd.npz")
+
+
+def test_an_archive_without_the_weights_is_named(tmp_path):
+    with tarfile.open(path := tmp_path / "other.tar.gz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("setup.py"))
+    with pytest.raises(UserError, match=r"other.tar.gz: holds 0 files weights/i3d.*, not one"):
         metric_weights.convert("fvd", path, tmp_path / "fvd.npz")
 
 

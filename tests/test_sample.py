@@ -35,7 +35,7 @@ def test_figures_by_another_definition_of_psnr_are_not_used(tmp_path, protocol, 
     }
     (tmp_path / "evaluation").mkdir()
     stored = {"protocol": about, "checkpoint_step": 3, "model": {"psnr_per_clip": [20.0, 30.0]}}
-    write_json(tmp_path / "evaluation" / "latest.json", stored)
+    write_json(tmp_path / "evaluation" / "3.json", stored)
     found = sample._evaluated(tmp_path, 3, config, source)
     assert found == ([20.0, 30.0] if used else [])
 

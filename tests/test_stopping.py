@@ -1,35 +1,49 @@
 """Real signals to a real process."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-CODE = """
-import re, sys
 from cvae_jax import stopping
-with stopping.on_signal() as asked:
+
+ROOT = Path(__file__).parents[1]
+CODE = """
+import signal, time
+from cvae_jax import stopping
+{first}
+with stopping.{how}() as asked:
     print("ready", flush=True)
     {work}
 print("saved", flush=True)
 """
 WAITS = "asked.wait(60)"
-BUSY_IN_C = "asked.wait(60); import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
+IN_C = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
 """Minutes in C, where no signal handler of Python's runs."""
+BUSY_IN_C = f"asked.wait(60); {IN_C}"
 
 
-def _start(work):
+def _start(work, how="on_signal", first=""):
     process = subprocess.Popen(
-        [sys.executable, "-c", CODE.format(work=work)],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-c", CODE.format(work=work, how=how, first=first)],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+def _interrupted(process):
+    """Exit code, standard output and standard error after Ctrl-C."""
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -53,9 +67,50 @@ def test_a_second_ctrl_c_stops_at_once_whatever_runs(first):
 
 
 def test_a_second_sigterm_changes_nothing():
-    process = _start("asked.wait(60); import time; time.sleep(0.5)")
+    process = _start("asked.wait(60); time.sleep(0.5)")
     process.send_signal(signal.SIGTERM)
     process.stderr.readline(), process.stderr.readline()
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=60)[0] == "saved\n"
     assert process.returncode == 0
+
+
+def test_ctrl_c_ends_what_runs_in_c_at_once():
+    assert _interrupted(_start(IN_C, "at_once")) == (130, "", f"\n{stopping.STOPPED}\n")
+
+
+def test_ctrl_c_raises_where_there_is_something_to_tidy_up():
+    tidy = """
+    try:
+        with stopping.by_exception():
+            print("in", flush=True)
+            time.sleep(60)
+    except KeyboardInterrupt:
+        print("tidy", flush=True)
+    signal.raise_signal(signal.SIGINT); time.sleep(60)"""
+    process = _start(tidy, "at_once")
+    assert process.stdout.readline() == "in\n"
+    assert _interrupted(process) == (130, "tidy\n", f"\n{stopping.STOPPED}\n")
+
+
+@pytest.mark.parametrize("how", ["at_once", "on_signal"])
+def test_ctrl_c_that_the_shell_keeps_off_is_not_heard(how):
+    ignored = "signal.signal(signal.SIGINT, signal.SIG_IGN)"  # as of a command behind nohup or &
+    process = _start("time.sleep(0.5)", how, ignored)
+    assert _interrupted(process) == (0, "saved\n", "")
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0, 2.0])
+def test_main_ends_in_a_line_wherever_ctrl_c_meets_it(seconds, tmp_path):
+    """Within the imports, or as the model is read and compiled."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), "--mode=sample"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(seconds)
+    code, _, err = _interrupted(process)
+    assert (code, err) == (130, f"\n{stopping.STOPPED}\n")

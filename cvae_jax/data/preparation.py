@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
+from cvae_jax import stopping
 from cvae_jax.data import messages, sources, statistics
 from cvae_jax.data.readers import DataSettings
 from cvae_jax.errors import UserError
@@ -138,7 +139,7 @@ def _download_and_prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), stopping.by_exception():
             builder.download_and_prepare()
     except download_manager.NonMatchingChecksumError as error:
         reason = " ".join(str(error).partition("To debug")[0].split())

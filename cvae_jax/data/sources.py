@@ -88,7 +88,8 @@ def open_split(config: DataSettings, split: str) -> ClipSource:
     """Opens a split of a prepared data set.
 
     Raises:
-        UserError: unknown split or camera, data that is not prepared, or damaged data.
+        UserError: unknown split or camera, data that is not prepared, of another clip length than
+            the config's, or damaged.
     """
     from cvae_jax.data.clip_source import ClipSource
 
@@ -107,6 +108,12 @@ def open_split(config: DataSettings, split: str) -> ClipSource:
         found = statistics.load(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise messages.missing(config.source, folder) from error
+    if source.num_frames is None and config.clip_length != found.num_frames:
+        raise UserError(
+            f"--config.data.clip_length={config.clip_length}: the clips in {folder} have "
+            f"{found.num_frames} frames; set --config.data.clip_length={found.num_frames}, or "
+            "prepare others in another --config.data.dir"
+        )
     if not found.num_clips.get(split):
         there = ", ".join(name for name, count in found.num_clips.items() if count)
         raise UserError(f"{config.source} in {folder} has no {split} clips, only {there}")

@@ -1,5 +1,6 @@
 """One's own videos: content, splits, tables beside them, and what is told of bad ones."""
 
+import dataclasses
 import pathlib
 import shutil
 import subprocess
@@ -309,6 +310,16 @@ def _prepare(tmp_path, clip_length):
     config = DataConfig(source="folder", clip_length=clip_length, **place)
     preparation.prepare(config)
     return config
+
+
+def test_data_of_another_clip_length_are_not_opened(tmp_path):
+    for split in ("train", "validation", "test"):
+        frames = recordings.moving_square(0, 4)
+        recordings.write_pngs(tmp_path / "videos" / split / "v", frames)
+    config = _prepare(tmp_path, 4)
+    assert sources.open_split(config, "test").statistics.num_frames == 4
+    with pytest.raises(UserError, match=r"clip_length=3: .* have 4 frames; set --config.data.c"):
+        sources.open_split(dataclasses.replace(config, clip_length=3), "test")
 
 
 def test_preparation_tells_what_it_found_and_what_it_skipped(tmp_path, capsys):
