@@ -6,6 +6,7 @@ from cvae_jax import launcher, stopping
 
 if __name__ == "__main__":
     launcher.prepare_process()
+    sys.stdout.reconfigure(line_buffering=True)  # a line stays said, however the process ends
     with stopping.at_once():
         from cvae_jax import cli  # takes its time, in which Ctrl-C is to be heard
 

@@ -84,7 +84,7 @@ def _told(refusal: str) -> str:
     if not match or not field:
         return f"{refusal}; see python main.py --help"
     kind: Any = field.type
-    rule = config_lib.rule_text(field)
+    rule = " (true or false)" if kind is bool else config_lib.rule_text(field)
     return f"--config.{match[1]}={match[2]!r}: must be {kind.__name__}{rule}"
 
 

@@ -78,8 +78,9 @@ def _parse(argv, flag_values):
         if mode and mode not in modes and not flag_values[flag].using_default_value:
             problems.append(f"--{flag}: belongs to --mode={' and '.join(modes)}; leave it out")
     if mode == "report":
-        for path in flag_values["config"].override_values:
-            problems.append(f"--config.{path}: report shows runs as they are; leave it out")
+        given = [] if flag_values["config"].using_default_value else ["config"]
+        given += [f"config.{path}" for path in flag_values["config"].override_values]
+        problems += [f"--{flag}: report shows runs as they are; leave it out" for flag in given]
     named = not flag_values["config"].using_default_value
     shipped = mode in ("evaluate", "sample") and flag_values.workdir is None and not named
     if mode not in (None, "prepare") and not flag_values.workdir and not shipped:

@@ -1,8 +1,8 @@
 """--mode=evaluate: a checkpoint's predictions against the true frames, under a named protocol."""
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +70,19 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
     return result
 
 
-def results(folder: Path, step: int) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The result files of a checkpoint in the folder `evaluation` and what they hold.
+def result_paths(folder: Path, step: int) -> list[Path]:
+    """The result files of a checkpoint in the folder `evaluation`, the newest first."""
+    paths = [*folder.glob(f"{step}.json"), *folder.glob(f"{step}-*.json")]
+    return sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """What a result file holds.
 
     Raises:
-      UserError: one is damaged.
+      UserError: it is damaged.
     """
-    for path in (*folder.glob(f"{step}.json"), *sorted(folder.glob(f"{step}-*.json"))):
-        yield path, read_object(path, ("protocol", "model"), "run --mode=evaluate again")
+    return read_object(path, ("protocol", "model"), "run --mode=evaluate again")
 
 
 def _result_path(folder: Path, step: int, about: dict[str, Any]) -> Path:
@@ -85,9 +90,10 @@ def _result_path(folder: Path, step: int, about: dict[str, Any]) -> Path:
 
     Evaluations of a checkpoint that differ in their settings alone are numbered from the second on.
     """
-    for path, result in results(folder, step):
-        if result.get("protocol") == plain(about):
-            return path
+    for path in result_paths(folder, step):
+        with contextlib.suppress(UserError):  # a damaged one is left alone
+            if read_result(path).get("protocol") == plain(about):
+                return path
     stem = str(step) if about["name"] == "default" else f"{step}-{about['name']}"
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     paths = (folder / f"{name}.json" for name in names)

@@ -21,7 +21,7 @@ _MAY_CHANGE = (
     *("model.dtype", "model.rematerialize"),
     *("train.num_steps", "train.log_every_steps", "train.eval_every_steps"),
     *("train.checkpoint_every_steps", "train.debug_nan"),
-    *("data.dir", "data.path", "data.strict", "data.num_threads"),
+    *("data.dir", "data.path", "data.strict", "data.clip_length", "data.num_threads"),
 )
 _PARTS = ("config", "versions", "data")
 SHIPPED = "shipped"

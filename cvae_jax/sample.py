@@ -118,7 +118,7 @@ def make_predict(config: Config) -> Callable[[rollout.Params, Batch], Iterator[n
 
 
 def _evaluated(workdir, step, config, source) -> list[float]:
-    """PSNR of each clip from an evaluation of the checkpoint, if one was of the same frames."""
+    """PSNR of each clip, from the newest evaluation of the checkpoint on the same frames."""
     same = {
         "data_fingerprint": source.statistics.fingerprint,
         "camera": config.data.camera,
@@ -128,7 +128,8 @@ def _evaluated(workdir, step, config, source) -> list[float]:
         "num_predicted_frames": config.eval.num_predicted_frames,
         "psnr": PSNR_DEFINITIONS["frame"],  # as `_psnr` below
     }
-    for _, result in evaluate.results(workdir / "evaluation", step):
+    for path in evaluate.result_paths(workdir / "evaluation", step):
+        result = evaluate.read_result(path)
         protocol = result.get("protocol", {})
         if all(protocol.get(field) == value for field, value in same.items()):
             return result.get("model", {}).get("psnr_per_clip", [])

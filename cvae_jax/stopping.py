@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 EXIT_CODE = 128 + signal.SIGINT
 """Of a command that was stopped before its end."""
-STOPPED = "stopped; what is saved stays: run the same command again"
+STOPPED = "stopped; nothing saved is lost: the same command goes on from it or starts again"
 
 
 @contextlib.contextmanager
@@ -30,8 +30,8 @@ def at_once() -> Iterator[None]:
 @contextlib.contextmanager
 def by_exception() -> Iterator[None]:
     """Ctrl-C raises KeyboardInterrupt in the block, for code that then tidies up; without JAX."""
-    descriptor = signal.set_wakeup_fd(-1)
     handlers = _taken((signal.SIGINT,), signal.default_int_handler)
+    descriptor = signal.set_wakeup_fd(-1)
     try:
         yield
     finally:
@@ -60,9 +60,9 @@ def _heard(numbers: Sequence[int], hear: Callable[[int], None]) -> Iterator[None
     """Calls `hear` with each signal of `numbers`, in a thread."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
+    descriptor = signal.set_wakeup_fd(writer)  # of every signal that Python handles
     handlers = _taken(numbers, lambda *_: None)
-    descriptor = signal.set_wakeup_fd(writer)
-    threading.Thread(target=_listen, args=(reader, hear), daemon=True).start()
+    threading.Thread(target=_listen, args=(reader, numbers, hear), daemon=True).start()
     try:
         yield
     finally:
@@ -70,11 +70,12 @@ def _heard(numbers: Sequence[int], hear: Callable[[int], None]) -> Iterator[None
         os.close(writer)
 
 
-def _listen(reader: int, hear: Callable[[int], None]) -> None:
+def _listen(reader: int, numbers: Sequence[int], hear: Callable[[int], None]) -> None:
     """Reads the number of each signal until the other end is closed."""
-    with open(reader, "rb", buffering=0) as numbers:
-        while number := numbers.read(1):
-            hear(number[0])
+    with open(reader, "rb", buffering=0) as received:
+        while number := received.read(1):
+            if number[0] in numbers:
+                hear(number[0])
 
 
 def _taken(numbers, handler):

@@ -13,12 +13,15 @@ PROGRAM = [*FILES, *sorted((ROOT / "configs").glob("*.py")), ROOT / "main.py"]
 TREES = {path: ast.parse(path.read_text()) for path in [*PROGRAM, *(ROOT / "tests").rglob("*.py")]}
 
 PURE = ("types", "losses", "metrics", "lpips", "fvd", "protocols", "summary")
-WITHOUT_MODEL = ("data", "video", "sheet", "files", "errors", "logs", "tensorboard", "native_log")
+WITHOUT_MODEL = (
+    *("data", "video", "sheet", "files", "errors", "logs", "tensorboard", "native_log"),
+    "stopping",
+)
 OVER_TIME = (
     *("rollout", "train_state", "train_step", "train", "checkpoints", "sample", "hosts"),
     *("evaluate", "measuring", "passes", "kept", "memory", "programs", "divergence", "diagnosis"),
 )
-TOP = (*OVER_TIME, "report", "cli", "arguments", "run_folder", "parallel", "launcher", "stopping")
+TOP = (*OVER_TIME, "report", "cli", "arguments", "run_folder", "parallel", "launcher")
 
 
 def _name(path):

@@ -101,6 +101,13 @@ def test_evaluations_by_other_settings_are_kept_beside_each_other(workdir, confi
     names = sorted(path.name for path in (workdir / "evaluation").iterdir())
     assert names == ["4-2.json", "4.json", "latest.json"]
     assert (_result(workdir, "4"), _result(workdir, "4-2")) == (first, second)
+    fewer = dataclasses.replace(config.eval, num_clips=3)
+    evaluate.run(workdir, dataclasses.replace(config, eval=fewer), "4")
+    ranked = sample._evaluated(workdir, 4, config, sources.open_split(config.data, "test"))
+    assert len(ranked) == 3  # of the newest of the same frames
+    (workdir / "evaluation" / "4.json").write_text("[]")
+    evaluate.run(workdir, config, "4")
+    assert (_result(workdir, "4"), _result(workdir, "4-4")) == ("[]", first)
 
 
 class _Stopped(kept.Kept):

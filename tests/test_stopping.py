@@ -100,7 +100,7 @@ def test_ctrl_c_that_the_shell_keeps_off_is_not_heard(how):
     assert _interrupted(process) == (0, "saved\n", "")
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0])
 def test_main_ends_in_a_line_wherever_ctrl_c_meets_it(seconds, tmp_path):
     """Within the imports, or as the model is read and compiled."""
     process = subprocess.Popen(
@@ -111,6 +111,10 @@ def test_main_ends_in_a_line_wherever_ctrl_c_meets_it(seconds, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    while len(os.listdir(f"/proc/{process.pid}/task")) < 2:  # before the thread that listens
+        assert process.poll() is None
     time.sleep(seconds)
     code, _, err = _interrupted(process)
-    assert (code, err) == (130, f"\n{stopping.STOPPED}\n")
+    assert code == 130
+    assert err.endswith(f"\n{stopping.STOPPED}\n")
+    assert "Traceback" not in err
