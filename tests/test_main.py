@@ -377,7 +377,8 @@ def test_a_schedule_over_the_run_keeps_its_length(data, tmp_path):
 
 def test_what_only_preparation_reads_may_change_in_a_run(trained, data, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
-    train(tmp_path / "run", data, "--config.data.path=/an/archive", "--config.data.strict=True")
+    of_preparation = "path=/an/archive", "strict=True", "clip_length=29"
+    train(tmp_path / "run", data, *(f"--config.data.{field}" for field in of_preparation))
 
 
 def test_a_run_goes_on_with_its_maps_made_again(trained, data, tmp_path):
