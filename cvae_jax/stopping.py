@@ -79,7 +79,7 @@ def _listen(reader: int, numbers: Sequence[int], hear: Callable[[int], None]) ->
 
 
 def _taken(numbers, handler):
-    """Sets the handler of signals that are not ignored, as behind nohup; returns what was set."""
+    """Sets the handler of signals, but of ignored ones as behind &; returns what was set."""
     heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in heeded}
 

@@ -15,11 +15,15 @@ ROOT = Path(__file__).parents[1]
 CODE = """
 import signal, time
 from cvae_jax import stopping
-{first}
 with stopping.{how}() as asked:
     print("ready", flush=True)
     {work}
 print("saved", flush=True)
+"""
+START = """
+import os, signal, sys
+signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 WAITS = "asked.wait(60)"
 IN_C = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
@@ -27,14 +31,20 @@ IN_C = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
 BUSY_IN_C = f"asked.wait(60); {IN_C}"
 
 
-def _start(work, how="on_signal", first=""):
-    process = subprocess.Popen(
-        [sys.executable, "-c", CODE.format(work=work, how=how, first=first)],
-        cwd=ROOT,
+def _popen(arguments, folder, ctrl_c="SIG_DFL"):
+    """A process that takes Ctrl-C as `ctrl_c` says, whatever the tests' own shell made of it."""
+    return subprocess.Popen(
+        [sys.executable, "-c", START, ctrl_c, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _start(work, how="on_signal", ctrl_c="SIG_DFL"):
+    process = _popen(["-c", CODE.format(work=work, how=how)], ROOT, ctrl_c)
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -95,22 +105,14 @@ def test_ctrl_c_raises_where_there_is_something_to_tidy_up():
 
 @pytest.mark.parametrize("how", ["at_once", "on_signal"])
 def test_ctrl_c_that_the_shell_keeps_off_is_not_heard(how):
-    ignored = "signal.signal(signal.SIGINT, signal.SIG_IGN)"  # as of a command behind nohup or &
-    process = _start("time.sleep(0.5)", how, ignored)
+    process = _start("time.sleep(0.5)", how, "SIG_IGN")  # as behind & in a script
     assert _interrupted(process) == (0, "saved\n", "")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0])
 def test_main_ends_in_a_line_wherever_ctrl_c_meets_it(seconds, tmp_path):
     """Within the imports, or as the model is read and compiled."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), "--mode=sample"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = _popen([str(ROOT / "main.py"), "--mode=sample"], tmp_path)
     while len(os.listdir(f"/proc/{process.pid}/task")) < 2:  # before the thread that listens
         assert process.poll() is None
     time.sleep(seconds)
