@@ -7,7 +7,6 @@ import runpy
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import config_dict, config_flags
@@ -83,9 +82,7 @@ def _told(refusal: str) -> str:
     field = config_lib.fields().get(match[1]) if match else None
     if not match or not field:
         return f"{refusal}; see python main.py --help"
-    kind: Any = field.type
-    rule = " (true or false)" if kind is bool else config_lib.rule_text(field)
-    return f"--config.{match[1]}={match[2]!r}: must be {kind.__name__}{rule}"
+    return f"--config.{match[1]}={match[2]!r}: {config_lib.must_be(field)}"
 
 
 def _define(argv: list[str], flag_values: flags.FlagValues) -> None:
@@ -146,7 +143,7 @@ def _unknown_field(argument: str) -> str | None:
     """What is wrong with a --config.FIELD that there is not."""
     fields = config_lib.fields()
     match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
-    if not match or match[1] in fields or match[1] in config_lib.sections():
+    if not match or match[1] in fields or any(path.startswith(f"{match[1]}.") for path in fields):
         return None
     near = difflib.get_close_matches(match[1], fields, n=1)
     hint = f" did you mean --config.{near[0]}?" if near else ""

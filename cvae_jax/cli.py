@@ -73,14 +73,8 @@ def _parse(argv, flag_values):
     problems = arguments.parse(argv, flag_values)
     if not flag_values.is_parsed():
         raise _problems(problems)
+    problems += _of_other_modes(flag_values)
     mode = flag_values.mode
-    for flag, modes in FLAGS_OF_MODES.items():
-        if mode and mode not in modes and not flag_values[flag].using_default_value:
-            problems.append(f"--{flag}: belongs to --mode={' and '.join(modes)}; leave it out")
-    if mode == "report":
-        given = [] if flag_values["config"].using_default_value else ["config"]
-        given += [f"config.{path}" for path in flag_values["config"].override_values]
-        problems += [f"--{flag}: report shows runs as they are; leave it out" for flag in given]
     named = not flag_values["config"].using_default_value
     shipped = mode in ("evaluate", "sample") and flag_values.workdir is None and not named
     if mode not in (None, "prepare") and not flag_values.workdir and not shipped:
@@ -95,6 +89,18 @@ def _parse(argv, flag_values):
             problems += lines
     if problems:
         raise _problems(problems)
+
+
+def _of_other_modes(flag_values):
+    """A line for each flag that the mode would pass over."""
+    mode, config = flag_values.mode, flag_values["config"]
+    for flag, modes in FLAGS_OF_MODES.items():
+        if mode and mode not in modes and not flag_values[flag].using_default_value:
+            yield f"--{flag}: belongs to --mode={' and '.join(modes)}; leave it out"
+    if mode == "report":
+        given = [] if config.using_default_value else ["config"]
+        for flag in (*given, *(f"config.{path}" for path in config.override_values)):
+            yield f"--{flag}: report shows runs as they are; leave it out"
 
 
 def _problems(lines):

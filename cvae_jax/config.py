@@ -215,13 +215,8 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def sections() -> list[str]:
-    """The names of what holds fields, as `model`."""
-    return [name for name, value in to_dict(Config()).items() if isinstance(value, dict)]
-
-
 def fields() -> dict[str, dataclasses.Field]:
-    """Every field that can be set by the path that may follow `--config.`, as `model.width`."""
+    """Every field, by the path that may follow `--config.`, as `model.width`."""
     found: dict[str, dataclasses.Field] = {}
     for field in dataclasses.fields(Config):
         kind: Any = field.type
@@ -238,6 +233,12 @@ def help_text() -> str:
         f"  --config.{path}={field.default}\n      {field.metadata['help']}{rule_text(field)}"
         for path, field in fields().items()
     )
+
+
+def must_be(field) -> str:
+    """For a message: what a value of the field has to be."""
+    rule = " (true or false)" if field.type is bool else rule_text(field)
+    return f"must be {field.type.__name__}{rule}"
 
 
 def rule_text(field) -> str:

@@ -171,16 +171,17 @@ def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, n
         OSError: it cannot be read.
         ValueError: it is damaged, in one line of at most 100 characters.
     """
-    with open(path, "rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise ValueError("no .npz archive")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            wanted = [name for name in archive.files if names is None or name in names]
-            for entry in archive.zip.infolist():
-                read = entry.filename.removesuffix(".npy") in wanted
-                if read and entry.file_size > _MAX_ARRAY_BYTES:
-                    raise ValueError(f"{entry.filename} unpacks to {entry.file_size} bytes")
-            return {name: archive[name] for name in wanted}
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("no .npz archive")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                wanted = [name for name in archive.files if names is None or name in names]
+                for entry in archive.zip.infolist():
+                    read = entry.filename.removesuffix(".npy") in wanted
+                    if read and entry.file_size > _MAX_ARRAY_BYTES:
+                        raise ValueError(f"{entry.filename} unpacks to {entry.file_size} bytes")
+                return {name: archive[name] for name in wanted}
     except _DAMAGED_ARCHIVE as error:
         raise ValueError(" ".join(str(error).split())[:100]) from error

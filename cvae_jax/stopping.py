@@ -17,14 +17,12 @@ EXIT_CODE = 128 + signal.SIGINT
 STOPPED = "stopped; nothing saved is lost: the same command goes on from it or starts again"
 
 
-@contextlib.contextmanager
-def at_once() -> Iterator[None]:
+def at_once() -> contextlib.AbstractContextManager[None]:
     """Ctrl-C ends the process at once while the block runs, with a line and EXIT_CODE.
 
     For the main thread, as the others here; they may be nested.
     """
-    with _heard((signal.SIGINT,), lambda _: _end(STOPPED)):
-        yield
+    return _heard((signal.SIGINT,), lambda _: _end(STOPPED))
 
 
 @contextlib.contextmanager

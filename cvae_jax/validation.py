@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import config_dict
 
 from cvae_jax import protocols
-from cvae_jax.config import Config, rule_text
+from cvae_jax.config import Config, must_be
 from cvae_jax.data import sources
 from cvae_jax.errors import UserError
 
@@ -84,8 +84,7 @@ def _build(kind, values, path, problems):
         elif _keeps_rule(field, values[name]):
             arguments[name] = of_field(values[name])
         else:
-            kind_name = of_field.__name__
-            problems[flag] = f"--{flag}={values[name]!r}: must be {kind_name}{rule_text(field)}"
+            problems[flag] = f"--{flag}={values[name]!r}: {must_be(field)}"
     return kind(**arguments)
 
 

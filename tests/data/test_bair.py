@@ -324,7 +324,7 @@ def test_two_files_of_one_name_are_refused(originals, tmp_path, small_splits):
 def test_members_that_lead_out_of_the_archive_write_nothing(originals, tmp_path, small_splits):
     archive = Path(shutil.copy(originals / "bair_robot_pushing_dataset_v0.tar", tmp_path / "in"))
     bair_files.add_member(archive, "../../escaped.tfrecords", b"x")
-    bair_files.add_member(archive, "/tmp/softmotion30_44k/other/escaped.tfrecords", b"x")
+    bair_files.add_member(archive, f"{tmp_path}/softmotion30_44k/other/escaped.tfrecords", b"x")
     data = _data(tmp_path / "data", archive)
     preparation.prepare(data)
     assert sources.open_split(data, "test").statistics.num_clips["test"] == 3
