@@ -88,6 +88,8 @@ def free_running(
     use_true[b, i]: whether after target i of clip b the true frame enters the window. All true
     equals `teacher_forced`.
     """
+    if model.config.feedback == "frame":  # the loop over time keeps its maps until its way back
+        model = model.clone(full_size_again=True)
     bound = model.bind({"params": params})
     num_targets = noise.shape[1]
     num_context = video.shape[1] - num_targets

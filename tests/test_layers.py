@@ -101,3 +101,23 @@ def test_max_pool_is_the_largest_of_each_two_by_two():
     x = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
     expected = x.reshape(2, 2, 2, 3, 2, 3).max(axis=(2, 4))
     np.testing.assert_array_equal(layers.max_pool2x2(jnp.asarray(x)), expected)
+
+
+def test_gradient_of_max_pool_goes_to_the_largest():
+    x, gradient = random((2, 4, 6, 3), 0), random((2, 2, 3, 3), 1)
+
+    def plain(x):
+        window = (1, 2, 2, 1)
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+
+    (expected,) = jax.vjp(plain, x)[1](gradient)
+    (given,) = jax.vjp(layers.max_pool2x2, x)[1](gradient)
+    np.testing.assert_array_equal(given, expected)
+
+
+def test_of_equal_pixels_one_has_the_gradient_of_max_pool():
+    x, gradient = jnp.ones((2, 4, 6, 3)), random((2, 2, 3, 3), 1)
+    (given,) = jax.vjp(layers.max_pool2x2, x)[1](gradient)
+    given = np.asarray(given).reshape(2, 2, 2, 3, 2, 3)
+    assert np.count_nonzero(given) == gradient.size
+    np.testing.assert_array_equal(given.sum(axis=(2, 4)), gradient)

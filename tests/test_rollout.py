@@ -169,6 +169,20 @@ def test_loop_on_true_frames_equals_the_parallel_pass_and_its_gradients(setting)
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(parallel[1][0])) > 0.1
 
 
+def test_a_loop_over_frames_keeps_half_size_maps_of_all_steps_and_none_of_full_size():
+    setting = Setting(feedback="frame")
+
+    def frames(params):
+        given = setting.video, setting.conditions, setting.noise, jnp.zeros((BATCH, TARGETS), bool)
+        return rollout.free_running(setting.model, params, *given).frames
+
+    _, kept = jax.eval_shape(lambda params: jax.vjp(frames, params), setting.params)
+    of_steps = [leaf.shape for leaf in jax.tree.leaves(kept) if leaf.shape[:1] == (TARGETS,)]
+    sizes = {shape[2:4] for shape in of_steps if len(shape) == 5 and shape[-1] != 3}  # no frames
+    assert (SIZE // 2, SIZE // 2) in sizes
+    assert (SIZE, SIZE) not in sizes
+
+
 def test_mask_replaces_the_frames_that_it_names_and_no_others(setting):
     """After a clip's first false, its predictions are its own; other clips are left alone."""
     use_true = [[True, False, True], [False, True, True]]

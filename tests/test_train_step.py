@@ -97,7 +97,7 @@ def test_step_is_compiled_once_for_each_way_through_time(config):
 @pytest.mark.parametrize(
     ("feedback", "output", "predictor", "share"),
     [
-        ("frame", "direct", "mlp", 0.8),
+        ("frame", "direct", "mlp", 0.85),
         ("latent", "composite", "conv", 1.1),  # a few frames' masks and sprites need the most
     ],
 )

@@ -9,7 +9,7 @@ from cvae_jax.config import ModelConfig
 from cvae_jax.models.decoder import Decoder
 from cvae_jax.models.encoder import Encoder
 from cvae_jax.models.gaussian import GaussianHead
-from cvae_jax.models.layers import logit
+from cvae_jax.models.layers import NUM_STAGES, logit
 from cvae_jax.models.place import Place
 from cvae_jax.models.predictor import Predictor
 from cvae_jax.models.push import Filling, Ground, Push, Pushed, Things
@@ -26,18 +26,20 @@ class CVAE(nn.Module):
     """SVG with a fixed prior (Denton & Fergus 2018), action-conditioned, without its LSTMs.
 
     Every method maps a batch of single steps; rollout.py puts them in time.
+    `full_size_again`: maps of a frame's size are made again for a gradient, not kept.
     """
 
     config: ModelConfig
+    full_size_again: bool = False
 
     def setup(self):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        self.encoder = Encoder(
-            config.width, config.g_dim, config.predictor == "conv", dtype, config.rematerialize
-        )
+        again = NUM_STAGES if config.rematerialize else int(self.full_size_again)
+        as_map = config.predictor == "conv"
+        self.encoder = Encoder(config.width, config.g_dim, as_map, dtype, again)
         composite = config.output == "composite"
         channels = _COMPOSITE_CHANNELS if composite else FRAME_CHANNELS
-        self.decoder = Decoder(config.width, channels, composite, dtype, config.rematerialize)
+        self.decoder = Decoder(config.width, channels, composite, dtype, again)
         if composite:
             self.place = Place(dtype)
             self.pose = Pose(4 * config.predictor_width, dtype)

@@ -20,13 +20,14 @@ class Encoder(nn.Module):
     `as_map`: h is the 1/8-size map with g_dim channels; otherwise a vector of g_dim.
     The skips are the four stages' outputs, largest first. No normaliser looks beyond one place
     of one frame, so a frame's h depends on no other frame and on no running statistics.
+    `rematerialized_stages`: how many, the largest first, are made again for a gradient.
     """
 
     width: int
     g_dim: int
     as_map: bool
     dtype: jnp.dtype
-    rematerialize: bool = False
+    rematerialized_stages: int = 0
 
     @nn.compact
     def __call__(
@@ -34,9 +35,10 @@ class Encoder(nn.Module):
     ) -> tuple[Float[Array, "batch *representation"], tuple[Float[Array, "batch _ _ _"], ...]]:
         w = self.width
         x = frame.astype(self.dtype) * 2.0 - 1.0  # centred, as first layers like it
-        block, skips = rematerialized(ConvBlock, self.rematerialize), []
+        skips = []
         for stage, channels in enumerate(((w, w), (2 * w,) * 2, (4 * w,) * 3, (8 * w,) * 3)):
             x = max_pool2x2(x) if stage else x
+            block = rematerialized(ConvBlock, stage < self.rematerialized_stages)
             x = block(channels, self.dtype, name=f"stage{stage + 1}")(x)
             skips.append(x)
         if self.as_map:

@@ -1,6 +1,8 @@
 """Convolutions and poolings that the encoder, the decoder and the predictor share."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,6 +12,8 @@ from jaxtyping import Array, Float
 from cvae_jax.models import winograd
 from cvae_jax.models.convolution import convolve
 
+NUM_STAGES = 4
+"""Of the encoder and the decoder: at full, 1/2, 1/4 and 1/8 size."""
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 """Keeps activations at scale through leaky ReLUs without a normaliser (He et al. 2015)."""
 SMALL_INIT = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
@@ -85,12 +89,37 @@ def upsampled_conv3x3(
     return out.reshape(x.shape[0], 2 * height, 2 * width, -1)
 
 
+@jax.custom_vjp
 def max_pool2x2(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch height//2 width//2 channels"]:
-    """2x2 maximum; four strided slices are faster than a reduce_window on a CPU."""
-    rows = jnp.maximum(x[:, ::2], x[:, 1::2])
-    return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+    """2x2 maximum; four strided slices are faster than a reduce_window on a CPU.
+
+    For the gradient it keeps a byte for each result, which of the four it was; autodiff keeps six
+    numbers. Of equal ones one gets the gradient.
+    """
+    return _maximum_and_place(x)[0]
+
+
+def _maximum_and_place(x):
+    upper, lower = x[:, ::2], x[:, 1::2]
+    rows, is_lower = jnp.maximum(upper, lower), lower > upper
+    left, right = rows[:, :, ::2], rows[:, :, 1::2]
+    is_right = right > left
+    is_lower = jnp.where(is_right, is_lower[:, :, 1::2], is_lower[:, :, ::2])
+    place = 2 * is_lower.astype(jnp.uint8) + is_right.astype(jnp.uint8)
+    return jnp.maximum(left, right), place
+
+
+def _to_its_place(place, gradient):
+    places = jnp.arange(4, dtype=jnp.uint8).reshape(2, 1, 2, 1)
+    is_there = place[:, :, None, :, None] == places  # (batch, height, 2, width, 2, channels)
+    spread = jnp.where(is_there, gradient[:, :, None, :, None], 0)
+    batch, height, width, channels = gradient.shape
+    return (spread.reshape(batch, 2 * height, 2 * width, channels),)
+
+
+max_pool2x2.defvjp(_maximum_and_place, _to_its_place)
 
 
 def standardized(
@@ -143,8 +172,11 @@ class ConvBlock(nn.Module):
         return x
 
 
-def rematerialized(layer: type[nn.Module], wanted: bool) -> type[nn.Module]:
-    """The layer or, if wanted, one that keeps its input alone for a gradient (Chen et al. 2016)."""
+def rematerialized(layer: Callable[..., Any], wanted: bool) -> Callable[..., Any]:
+    """The layer or, if wanted, one that keeps its input alone for a gradient (Chen et al. 2016).
+
+    `layer`: a Module, or a function of one.
+    """
     return nn.remat(layer) if wanted else layer
 
 
