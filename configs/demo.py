@@ -8,8 +8,8 @@ or step by step
     python main.py --mode=train --config=configs/demo.py --workdir=runs/demo
 
 Time: all of `make demo` took 4 minutes and 50 seconds on a 2-core AMD EPYC (Zen 5). Result (seed 0,
-256 test clips, 2 -> 10, one prior sample): PSNR 27.97 dB against 21.80 for copying the last frame,
-SSIM 0.886 against 0.789. Runs of 600 steps: 28.38 dB, 0.895; of 6,000, in half an hour: 30.92 dB,
+256 test clips, 2 -> 10, one prior sample): PSNR 27.92 dB against 21.80 for copying the last frame,
+SSIM 0.885 against 0.789. Runs of 600 steps: 28.38 dB, 0.895; of 6,000, in half an hour: 30.92 dB,
 0.933 (cvae_jax/pretrained).
 
 It trains on its own predictions from the first step. Without the sprite (models/sprite.py) that
