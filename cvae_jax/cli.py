@@ -19,11 +19,7 @@ OF_ANY_RUN = (
 OF_PROCESSES = ("coordinator_address", "num_processes", "process_id", "initialization_timeout")
 """Flags of training by several processes, named as `jax.distributed.initialize` names them."""
 
-FLAGS_OF_MODES = {
-    "workdir": ("train", "evaluate", "sample", "report"),
-    "checkpoint": ("evaluate", "sample"),
-    **dict.fromkeys(OF_PROCESSES, ("train",)),
-}
+FLAGS_OF_MODES = {"checkpoint": ("evaluate", "sample")} | dict.fromkeys(OF_PROCESSES, ("train",))
 """Flags that only these modes read."""
 
 USAGE = """cvae_jax predicts what a robot's camera will see next.
@@ -100,7 +96,7 @@ def _of_other_modes(flag_values):
     mode, config = flag_values.mode, flag_values["config"]
     for flag, modes in FLAGS_OF_MODES.items():
         if mode and mode not in modes and not flag_values[flag].using_default_value:
-            yield f"--{flag}: belongs to --mode={', '.join(modes)}; leave it out"
+            yield f"--{flag}: belongs to --mode={' and '.join(modes)}; leave it out"
     if mode == "report":
         given = [] if config.using_default_value else ["config"]
         for flag in (*given, *(f"config.{path}" for path in config.override_values)):

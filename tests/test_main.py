@@ -249,10 +249,9 @@ def test_help_and_a_bare_call_teach_what_to_do():
         (["--mode=train", "--config=", "--workdir=x"], "names no file"),
         (
             ["--mode=train", TINY, "--workdir=x", "--checkpoint=4"],
-            "--checkpoint: belongs to --mode=evaluate, sample; leave it out",
+            "--checkpoint: belongs to --mode=evaluate and sample; leave it out",
         ),
         (["--mode=evaluate", "--workdir=x", "--num_processes=2"], "belongs to --mode=train"),
-        (["--mode=prepare", TINY, "--workdir=x"], "--workdir: belongs to --mode=train, evaluate"),
         (["--mode=report", "--workdir=x", "--config.kl.weight=1"], "--config.kl.weight: report"),
         (["--mode=train", TINY, "--workdir=x", "--config.model.width=0"], "at least 1"),
         (["--mode=train", TINY, "--workdir=x", "--config.data.dir=none"], "--mode=prepare"),
