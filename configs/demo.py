@@ -9,8 +9,8 @@ or step by step
 
 Time: all of `make demo` took 4 minutes and 50 seconds on a 2-core AMD EPYC (Zen 5). Result (seed 0,
 256 test clips, 2 -> 10, one prior sample): PSNR 27.92 dB against 21.80 for copying the last frame,
-SSIM 0.885 against 0.789. Runs of 600 steps: 28.38 dB, 0.895; of 6,000, in half an hour: 30.92 dB,
-0.933 (cvae_jax/pretrained).
+SSIM 0.885 against 0.789. Runs of 600 steps: 28.38 dB, 0.895; of 12,000, in an hour: 31.59 dB, 0.940
+(cvae_jax/pretrained).
 
 It trains on its own predictions from the first step. Without the sprite (models/sprite.py) that
 was seen to stay where it ignores the actions, and teacher forcing at the start was needed.
