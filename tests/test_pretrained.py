@@ -113,8 +113,11 @@ def test_another_version_is_replaced_and_a_run_of_ones_own_is_not(unpacked):
     (step,) = run_folder.saved_steps(unpacked)
     old = unpacked / "checkpoints" / str(step) / "old"
     old.touch()
+    for made_of_it in ("evaluation/latest.json", "samples/samples.json"):
+        files.write_json(unpacked / made_of_it, {})
     pretrained.unpack(unpacked)
     assert files.read_json(path) == run
+    assert not list(unpacked.rglob("latest.json")) + list(unpacked.rglob("samples.json"))
     assert run_folder.saved_steps(unpacked) == [step]
     assert not old.exists()
     own = {name: value for name, value in run.items() if name != run_folder.SHIPPED}

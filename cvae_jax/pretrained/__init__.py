@@ -47,7 +47,8 @@ def unpack(workdir: Path = WORKDIR, folder: Path = FOLDER) -> None:
                     f"{workdir}: holds a run of your own, where the model that comes with the "
                     "project belongs; move that folder, or name a --workdir"
                 )
-        shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
+        for of_older in ("checkpoints", "evaluation", "samples"):
+            shutil.rmtree(workdir / of_older, ignore_errors=True)
         try:
             run, step = about["run"], np.int32(about["checkpoint_step"])
             config = validation.from_config_dict(run["config"])
