@@ -28,7 +28,7 @@ def mean_motion(
 
 
 def mean_change(
-    source: ClipSource, num_context: int, num_targets: int
+    source: ClipSource, num_context: int, num_targets: int, num_threads: int = 2
 ) -> Float32[np.ndarray, "target height width 3"]:
     """How each pixel of a target differs from the last context frame's, on average over clips.
 
@@ -40,6 +40,7 @@ def mean_change(
         num_frames=num_context + num_targets,
         num_clips=num_clips,
         batch_size=_BATCH_SIZE,
+        num_threads=num_threads,
     )
     total = np.zeros(1, np.int32)
     for batch in batches:

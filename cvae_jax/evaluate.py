@@ -144,7 +144,10 @@ def _mean_change(config: Config, source: ClipSource):
     training = open_split(config.data, "train")
     evaluation = config.eval
     change = baselines.mean_change(
-        training, evaluation.num_context_frames, evaluation.num_predicted_frames
+        training,
+        evaluation.num_context_frames,
+        evaluation.num_predicted_frames,
+        config.data.num_threads,
     )
     num_clips = min(len(training), baselines.MAX_CLIPS)
     return change, (

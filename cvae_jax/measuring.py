@@ -61,6 +61,7 @@ class Measurement:
     ):
         """Of what `evaluation` says, under the protocol that it names; see the class."""
         self.evaluation, self.source = evaluation, source
+        self._num_threads = config.data.num_threads
         self._change = change
         self._networks = passes.Networks(
             None,
@@ -111,6 +112,7 @@ class Measurement:
             num_clips=evaluation.num_clips,
             batch_size=size,
             first_clip=first,
+            num_threads=self._num_threads,
         )
 
     def _measure_batch(self, networks, batch, bar):

@@ -97,12 +97,17 @@ def train_batches(
         .slice(slice(process_index, None, process_count))
         .slice(slice(start_step, None))
     )
-    reading = grain.ReadOptions(num_threads, _PREFETCHED_BATCHES)
-    return iter(batches.to_iter_dataset(reading))
+    return iter(batches.to_iter_dataset(_reading(num_threads)))
 
 
 def evaluation_batches(
-    source: ClipSource, *, num_frames: int, num_clips: int, batch_size: int, first_clip: int = 0
+    source: ClipSource,
+    *,
+    num_frames: int,
+    num_clips: int,
+    batch_size: int,
+    first_clip: int = 0,
+    num_threads: int = 2,
 ) -> Iterator[Batch]:
     """The first frames of clips first_clip .. num_clips - 1; the last batch may be smaller.
 
@@ -121,13 +126,18 @@ def evaluation_batches(
 
     clips = grain.MapDataset.range(first_clip, num_clips).map(read_start)
     batches = clips.batch(batch_size, drop_remainder=False, batch_fn=_stack)
-    return iter(batches.to_iter_dataset(grain.ReadOptions(2, _PREFETCHED_BATCHES)))
+    return iter(batches.to_iter_dataset(_reading(num_threads)))
 
 
 def read_clips(source: ClipSource, clip_ids: Sequence[int], *, num_frames: int) -> Batch:
     """The first frames of chosen clips, as one batch in the order of `clip_ids`."""
     _check_window(source, num_frames)
     return _stack([_example(source, clip_id, 0, num_frames) for clip_id in clip_ids])
+
+
+def _reading(num_threads: int) -> grain.ReadOptions:
+    """A thread makes a whole batch, so that threads beyond the buffer's size would stand idle."""
+    return grain.ReadOptions(num_threads, max(_PREFETCHED_BATCHES, num_threads))
 
 
 def _check_window(source: ClipSource, num_frames: int) -> None:

@@ -18,7 +18,7 @@ from cvae_jax.files import write_json
 
 FILE_NAME = "statistics.json"
 MIN_STD = 1e-6
-"""Floor of a standard deviation, for a component that never changes."""
+"""A component whose deviation is below never changes, and gets a deviation of 1."""
 
 _ARRAYS = ("action_mean", "action_std", "position_mean", "position_std")
 
@@ -77,7 +77,8 @@ def compute(splits: dict[str, Callable[[], Iterable[Clip]]]) -> Statistics:
 
 def _moments(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     rows = np.concatenate(arrays).astype(np.float64)
-    std = np.maximum(rows.std(axis=0), MIN_STD)
+    std = rows.std(axis=0)
+    std = np.where(std < MIN_STD, 1.0, std)  # else what differs in another split would be millions
     return rows.mean(axis=0).astype(np.float32), std.astype(np.float32)
 
 

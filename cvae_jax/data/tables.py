@@ -19,7 +19,8 @@ def read_csv(path: pathlib.Path) -> Table:
     """Numbers between commas; a first line without any number is a heading.
 
     Raises:
-        BadClip: it cannot be read, is empty, has rows of unequal length or what is no number.
+        BadClip: it cannot be read, is empty, has rows of unequal length, what is no number, or
+            the numbers of the columns for a heading.
     """
     try:
         text = folders.content(path).decode("utf-8-sig")
@@ -31,6 +32,11 @@ def read_csv(path: pathlib.Path) -> Table:
     if not lines:
         raise BadClip(f"{path.name} has no rows of numbers")
     width = len(lines[0][1])
+    if width > 2 and [cell.strip() for cell in lines[0][1]] == [str(i) for i in range(width)]:
+        raise BadClip(
+            f"{path.name}, line {lines[0][0]}: {','.join(lines[0][1]).strip()} are numbers of "
+            "columns; leave that heading out, or name the columns"
+        )
     rows = []
     for number, cells in lines:
         where = f"{path.name}, line {number}"

@@ -114,13 +114,15 @@ def _decoded_by_ffmpeg(path: pathlib.Path, start: int) -> Iterator[Frame]:
 
 
 def _numbered(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The PNGs of a folder by their last number.
+    """The PNGs of a folder by their last number, without hidden ones.
 
     Raises:
         BadClip: one has no number, or one between two others is missing.
     """
     paths: dict[int, pathlib.Path] = {}
-    for path in folder.glob("*.png"):
+    for path in folder.iterdir():
+        if path.name.startswith(".") or path.suffix.lower() != ".png":
+            continue
         match = re.search(r"([0-9]+)$", path.stem)
         if match is None:
             raise BadClip(f"{path.name} has no number at its end")

@@ -183,6 +183,17 @@ def test_frames_without_a_number_are_told(tmp_path):
     assert _told(tmp_path) == "cover.png has no number at its end"
 
 
+def test_frames_in_capitals_are_read_and_hidden_files_are_not(tmp_path):
+    reader = _one(tmp_path)
+    before = _clips(reader)
+    for path in list((tmp_path / "train/a").iterdir()):
+        path.rename(path.with_suffix(".PNG"))
+        path.with_name(f"._{path.name}").write_bytes(b"of the Finder")
+    for name, clip in _clips(_one(tmp_path)).items():
+        np.testing.assert_equal(clip, before.pop(name))
+    assert not before
+
+
 def test_frames_of_another_size_within_a_video_are_fitted(tmp_path):
     _one(tmp_path)
     Image.new("RGB", (90, 80)).save(tmp_path / "train/a/3.png")
@@ -195,6 +206,7 @@ def test_frames_of_another_size_within_a_video_are_fitted(tmp_path):
         ({"a.actions.csv": "1\n2\n3\n"}, "a.actions.csv: 3 rows, but there are 13 frames"),
         ({"a.actions.csv": "1\nnan\n" * 7}, "a.actions.csv: row 2, column 1 is nan"),
         ({"a.positions.csv": "x\n"}, "a.positions.csv has no rows"),
+        ({"a.actions.csv": "0,1,2\n" + "5,6,7\n" * 12}, "a.actions.csv, line 1: 0,1,2 are num"),
         ({"a.npz": b"PK\x03\x04 nonsense"}, "a.npz is not a whole .npz"),
         ({"a.npz": {"action": np.zeros((12, 2, 2))}}, "a.npz, array action: shape (12, 2, 2)"),
         ({"a.npz": {"action": np.array(["x"] * 13)}}, "a.npz, array action: shape (13,) of <U1"),
