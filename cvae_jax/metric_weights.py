@@ -35,6 +35,12 @@ SOURCES = {
 }
 """Of each metric: the member of the archive, and the sha256 of what is in it."""
 
+_ONE_ARRAY = {
+    "lpips": "AlexNet_0|Conv_0|kernel",
+    "fvd": "params|Logits/Conv3d_0c_1x1|Conv_0|kernel",
+}
+"""A name that only this metric's weights have."""
+
 _GET = "`python -m cvae_jax.metric_weights` says how to get it"
 
 Weights = dict[str, np.ndarray]
@@ -95,13 +101,19 @@ def load(evaluation: EvalConfig, metric: str) -> Weights | None:
     path = getattr(evaluation, f"{metric}_weights")
     if not path:
         return None
+    flag, remedy = (
+        f"--config.eval.{metric}_weights={path}",
+        "make it as `python -m cvae_jax.metric_weights` says",
+    )
     try:
-        return read_arrays(Path(path))
+        weights = read_arrays(Path(path))
     except (OSError, ValueError) as error:
+        raise UserError(f"{flag}: cannot be read ({error}); {remedy}") from error
+    if _ONE_ARRAY[metric] not in weights:
         raise UserError(
-            f"--config.eval.{metric}_weights={path}: cannot be read ({error}); make it as "
-            "`python -m cvae_jax.metric_weights` says"
-        ) from error
+            f"{flag}: has no array {_ONE_ARRAY[metric]}, so is no file of {metric}; {remedy}"
+        )
+    return weights
 
 
 def about(evaluation: EvalConfig, metric: str, text: str) -> str:

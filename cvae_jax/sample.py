@@ -29,6 +29,8 @@ from cvae_jax.types import to_uint8, to_unit_range
 FRAMES_PER_SECOND = 4
 NUM_DRAWN = 4
 """Samples beside each other; further ones enter the standard deviation alone."""
+NUM_IN_OVERVIEW = 16
+"""Clips beside each other in demo.gif and demo.mp4; an H.264 frame is 16384 pixels wide at most."""
 
 
 def run(workdir: Path, config: Config, checkpoint: str) -> None:
@@ -67,7 +69,9 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
         _draw(folder, config, batch, make_predict(config)(state.params, batch), step, about)
     except FloatingPointError as error:
         raise evaluate.not_finite(workdir, step, str(error)) from error
-    print(f"checkpoint {step}: {len(clip_ids)} clips drawn in {folder}; open demo.gif")
+    many = len(set(config.sample.clip_ids)) > NUM_IN_OVERVIEW
+    first = f" (the first {NUM_IN_OVERVIEW})" if many else ""
+    print(f"checkpoint {step}: {len(clip_ids)} clips drawn in {folder}; open demo.gif{first}")
 
 
 def rank(psnr_per_clip: Sequence[float]) -> dict[int, str]:
@@ -162,6 +166,7 @@ def _draw(folder, config, batch, predicted, step, about):
     for file in stale:
         file.unlink()
     chosen = len(set(config.sample.clip_ids))  # without those that an evaluation added
+    chosen = min(chosen, NUM_IN_OVERVIEW)
     overview = video.grid(batch.video[:chosen], np.stack(firsts[:chosen]), num_context)
     video.write_gif(folder / "demo.gif", overview, FRAMES_PER_SECOND)
     video.write_mp4(folder / "demo.mp4", overview, FRAMES_PER_SECOND)

@@ -17,8 +17,7 @@ def kl_weight(config: KLConfig, num_steps: int) -> Float[np.ndarray, "step"]:
     if config.schedule == "constant":
         return np.full(num_steps, config.weight, np.float32)
     num_cycles = config.num_cycles if config.schedule == "cyclical" else 1
-    cycle_steps = num_steps / num_cycles
-    position = (np.arange(num_steps) % cycle_steps) / cycle_steps
+    position = (np.arange(num_steps) * num_cycles % num_steps) / num_steps  # exact at each start
     return (config.weight * np.minimum(position / config.ratio, 1.0)).astype(np.float32)
 
 

@@ -4,6 +4,7 @@ Everything is NumPy in float64 on arrays (clip, sample, target); what is not fin
 psnr_moving of a frame in which nothing moves, is left out of a mean.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +71,7 @@ def interval(
 
     Percentiles of the resamples, widened for few clips as Student's t is over the normal
     (Hesterberg 2015: "expanded percentile interval"). The resamples are the same
-    for all figures of as many clips.
+    for all figures of as many clips. Those in which nothing is finite are left out.
     """
     count = len(values)
     values = np.asarray(values, np.float64)
@@ -83,7 +84,9 @@ def interval(
         statistic(np.moveaxis(values[part], 1, 0))
         for part in np.array_split(resamples, -(-NUM_RESAMPLES // step))
     ]
-    return np.quantile(np.concatenate(found), (low, 1.0 - low), axis=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice")  # no clip is finite: nor is its interval
+        return np.nanquantile(np.concatenate(found), (low, 1.0 - low), axis=0)
 
 
 def frechet_distance(

@@ -218,7 +218,12 @@ def _check_agreement(config: Config, statistics: Statistics) -> None:
     """Raises UserError if the processes of this run are not about to train the same."""
     sections = config_lib.to_dict(config)
     named = ("seed", "model", "kl", "teacher_forcing", "optimizer", "train")
-    hosts.check_agreement(**{k: sections[k] for k in named}, data=statistics.fingerprint)
+    of_data = ("camera", "num_context_frames", "num_predicted_frames")
+    hosts.check_agreement(
+        **{name: sections[name] for name in named},
+        data=[statistics.fingerprint, *(sections["data"][name] for name in of_data)],
+        eval={"batch_size": config.eval.batch_size},
+    )
 
 
 def _start(checkpoints, config, like, dims):

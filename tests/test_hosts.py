@@ -144,6 +144,24 @@ def test_a_killed_process_stops_the_other_and_a_restart_resumes(
     _assert_same(two_devices, tmp_path / "run")
 
 
+def test_processes_of_other_data_settings_refuse_to_train(tiny_data_dir, tmp_path, address):
+    flags = f"--coordinator_address={address}", "--num_processes=2"
+    both = [
+        _train(
+            *(tmp_path / "run", tiny_data_dir, *flags, f"--process_id={index}"),
+            f"--config.data.num_predicted_frames={3 + index}",
+            JAX_NUM_CPU_DEVICES="1",
+        )
+        for index in (0, 1)
+    ]
+    for code, _, errors in map(_ended, both):
+        assert code == 2
+        assert errors == (
+            "error: processes 1 differ from process 0 in data; start the same command everywhere, "
+            "with the same data\n"
+        )
+
+
 def test_the_least_of_all_is_known_to_all(address):
     both = [_start("-c", LEAST, address, index) for index in (0, 1)]
     assert [_ended(process)[1].splitlines()[-1] for process in both] == ["3.0"] * 2

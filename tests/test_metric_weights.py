@@ -14,7 +14,7 @@ from cvae_jax.config import EvalConfig
 from cvae_jax.errors import UserError
 
 TREE = {
-    "params": {"Conv_0": {"kernel": np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)}},
+    "AlexNet_0": {"Conv_0": {"kernel": np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)}},
     "batch_stats": {"mean": np.arange(5, dtype=np.float32).reshape(1, 1, 1, 1, 5)},
 }
 
@@ -42,9 +42,9 @@ def test_arrays_come_through_and_statistics_are_flat(monkeypatch, tmp_path):
     archive, output = _archive(monkeypatch, tmp_path, TREE), tmp_path / "lpips.npz"
     assert metric_weights.main(["lpips", str(archive), str(output)]) == 0
     weights = metric_weights.load(EvalConfig(lpips_weights=str(output)), "lpips")
-    assert weights.keys() == {"params|Conv_0|kernel", "batch_stats|mean"}
+    assert weights.keys() == {"AlexNet_0|Conv_0|kernel", "batch_stats|mean"}
     np.testing.assert_array_equal(
-        weights["params|Conv_0|kernel"], TREE["params"]["Conv_0"]["kernel"]
+        weights["AlexNet_0|Conv_0|kernel"], TREE["AlexNet_0"]["Conv_0"]["kernel"]
     )
     np.testing.assert_array_equal(weights["batch_stats|mean"], np.arange(5))
     about = metric_weights.about(EvalConfig(lpips_weights=str(output)), "lpips", "AlexNet")
@@ -111,6 +111,13 @@ def test_what_is_no_file_of_arrays_is_a_user_s_mistake(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"--config.eval.lpips_weights=.*own.npz: cannot be read"):
         metric_weights.load(EvalConfig(lpips_weights=str(path)), "lpips")
+
+
+def test_weights_of_the_other_metric_are_refused(monkeypatch, tmp_path):
+    archive, output = _archive(monkeypatch, tmp_path, TREE), tmp_path / "lpips.npz"
+    metric_weights.convert("lpips", archive, output)
+    with pytest.raises(UserError, match=r"fvd_weights=.*lpips.npz: has no array .*no file of fvd"):
+        metric_weights.load(EvalConfig(fvd_weights=str(output)), "fvd")
 
 
 def test_without_weights_there_is_a_line_that_says_how_to_get_them():

@@ -1,12 +1,14 @@
 """Which clips are drawn beside those that were asked for, and what an interruption leaves."""
 
+import dataclasses
 from types import SimpleNamespace
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 
 from configs import tiny
-from cvae_jax import sample, validation
+from cvae_jax import files, sample, validation
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.files import write_json
 from cvae_jax.protocols import PROTOCOLS, PSNR_DEFINITIONS
@@ -38,6 +40,27 @@ def test_figures_by_another_definition_of_psnr_are_not_used(tmp_path, protocol, 
     write_json(tmp_path / "evaluation" / "3.json", stored)
     found = sample._evaluated(tmp_path, 3, config, source)
     assert found == ([20.0, 30.0] if used else [])
+
+
+def test_an_overview_of_many_clips_is_of_the_first(tmp_path):
+    """A frame of more than 80 beside each other would be wider than H.264 takes."""
+    config = validation.from_config_dict(tiny.get_config())
+    count = 90
+    config = dataclasses.replace(
+        config,
+        eval=dataclasses.replace(config.eval, num_context_frames=1, num_predicted_frames=1),
+        sample=dataclasses.replace(
+            config.sample, clips=",".join(map(str, range(count))), num_samples=1
+        ),
+    )
+    video = np.zeros((count, 2, 64, 64, 3), np.uint8)
+    batch = Batch(video, video[..., 0, 0], video[..., 0, 0], np.arange(count))
+    about = [{"clip": clip} for clip in range(count)]
+    sample._draw(tmp_path, config, batch, iter(video[:, None, 1:]), 1, about)
+    frames = iio.imread(tmp_path / "demo.gif")
+    assert frames.shape[2] < 64 * 3 * (sample.NUM_IN_OVERVIEW + 2)
+    assert iio.imread(tmp_path / "demo.mp4").shape[0] == 2
+    assert len(files.read_json(tmp_path / "samples.json")["clips"]) == count
 
 
 def test_an_interrupted_call_leaves_no_figures_of_pictures_that_are_replaced(tmp_path):

@@ -28,6 +28,15 @@ def test_cycles_that_do_not_divide_the_steps_still_all_start_at_zero():
     assert beta.max() <= 1.0
 
 
+@pytest.mark.parametrize(("num_steps", "num_cycles"), [(10_000, 6), (300_000, 9)])
+def test_a_cycle_starts_at_zero_whatever_the_rounding(num_steps, num_cycles):
+    config = KLConfig(weight=1.0, schedule="cyclical", num_cycles=num_cycles, ratio=1.0)
+    beta = schedules.kl_weight(config, num_steps)
+    starts = np.flatnonzero(np.diff(beta) < 0) + 1
+    assert len(starts) == num_cycles - 1
+    assert beta[starts].max() < num_cycles / num_steps
+
+
 def test_teacher_forcing_falls_from_one_to_its_lower_bound():
     config = TeacherForcingConfig(start_decay_step=2, decay_steps=4, lower_bound=0.2)
     ratio = schedules.teacher_forcing_ratio(config, 9)

@@ -111,6 +111,14 @@ def test_interval_of_a_median_covers_it():
     assert np.mean((low < np.log(2)) & (np.log(2) < high)) == pytest.approx(0.95, abs=0.04)
 
 
+def test_resamples_in_which_nothing_is_finite_are_left_out():
+    values = np.full((8, 2), np.nan)
+    values[:2, 0] = [20.0, 24.0]  # a tenth of the resamples has neither of the two
+    low, high = summary.interval(values)
+    assert (low[0], high[0]) == (20.0, 24.0)
+    assert np.isnan([low[1], high[1]]).all()
+
+
 def test_memory_bound_of_the_bootstrap_changes_nothing(monkeypatch):
     values = _scores((50, 4))
     whole = summary.interval(values)
