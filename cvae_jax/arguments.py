@@ -28,7 +28,7 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
     good = [*base]
     rest = [group for group in given if not re.match(r"--?config(=|$)", group[0])]
     together = [*good, *itertools.chain.from_iterable(rest)]
-    one_by_one = any(_unknown_field(group[0]) for group in rest) or _refusal(together)
+    one_by_one = any(_unknown_field(g[0]) or _waits(g) for g in rest) or _refusal(together)
     for group in rest if one_by_one else ():
         if problem := _unknown_field(group[0]) or _refusal([*base, *group]):
             problems.append(problem)
@@ -45,15 +45,18 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
 def _groups(arguments: Sequence[str]) -> list[list[str]]:
     """Each flag with its value, which may stand apart from it."""
     groups: list[list[str]] = []
-    waiting = False
     for argument in arguments:
-        if waiting and not argument.startswith("--"):
+        if groups and _waits(groups[-1]) and not argument.startswith("--"):
             groups[-1].append(argument)
-            waiting = False
-            continue
-        groups.append([argument])
-        waiting = argument.startswith("-") and "=" not in argument and not _is_switch(argument)
+        else:
+            groups.append([argument])
     return groups
+
+
+def _waits(group: list[str]) -> bool:
+    """Whether a flag stands there without its value, for which absl would take the next flag."""
+    flag = group[0]
+    return len(group) == 1 and flag[:1] == "-" and "=" not in flag and not _is_switch(flag)
 
 
 def _is_switch(argument: str) -> bool:

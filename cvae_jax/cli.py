@@ -1,5 +1,6 @@
 """From flags to a mode, and from a user's mistake to one clear message and exit code 2."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,14 @@ OF_ANY_RUN = (
     *("data.dir", "data.source", "data.camera", "data.clip_length", "data.num_threads"),
 )
 """What evaluate and sample let one set, to use a run in other precision or on other clips."""
+PASSED_OVER = {
+    "evaluate": ("sample.clips", "sample.num_samples"),
+    "sample": (
+        *("eval.num_clips", "eval.num_samples", "eval.batch_size"),
+        *("eval.lpips_weights", "eval.fvd_weights", "data.num_threads"),
+    ),
+}
+"""Of those, and of eval.* and sample.*, what the mode does not read."""
 OF_PROCESSES = ("coordinator_address", "num_processes", "process_id", "initialization_timeout")
 """Flags of training by several processes, named as `jax.distributed.initialize` names them."""
 
@@ -43,6 +52,7 @@ def main(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> in
         print(USAGE)
         return 2
     if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in argv[1:]):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` ends quietly
         print(f"{USAGE}\nOther flags: --checkpoint=best|latest|STEP (evaluate, sample).")
         print(f"Several processes (train): --{', --'.join(OF_PROCESSES)}; docs/scaling.md.\n")
         print("Fields and their defaults, of which a file in configs/ changes some:\n")
@@ -77,7 +87,8 @@ def _parse(argv, flag_values):
     mode = flag_values.mode
     named = not flag_values["config"].using_default_value
     shipped = mode in ("evaluate", "sample") and flag_values.workdir is None and not named
-    if mode not in (None, "prepare") and not flag_values.workdir and not shipped:
+    told = any(line.startswith("Missing value for flag --workdir") for line in problems)
+    if mode not in (None, "prepare") and not flag_values.workdir and not shipped and not told:
         needed = f"--mode={mode} needs it, as in --workdir=runs/mine"
         problems.append(f"--workdir: is missing; {needed}")
     read = mode in ("prepare", "train") or (mode is None and named)
@@ -114,7 +125,8 @@ def _run(flag_values):
     if mode == "report":
         from cvae_jax import report
 
-        workdirs = [Path(name) for name in flag_values.workdir.split(",")]
+        one = Path(flag_values.workdir)  # its name may have a comma
+        workdirs = [one] if one.is_dir() else [*map(Path, flag_values.workdir.split(","))]
         print(f"written to {report.write_report(workdirs)}")
         return 0
     if mode == "prepare":
@@ -186,6 +198,11 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
     refused = []
     for path, value in overrides.items():
         section, _, field = path.partition(".")
+        if path in PASSED_OVER[flag_values.mode]:
+            other = " (it draws sample.num_samples)" if path == "eval.num_samples" else ""
+            problem = f"--mode={flag_values.mode} does not read it{other}; leave it out"
+            refused.append(f"--config.{path}={value!r}: {problem}")
+            continue
         if section in ("eval", "sample") or path in OF_ANY_RUN:
             stored[section][field] = value
             continue

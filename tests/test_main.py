@@ -213,6 +213,12 @@ def test_samples_of_other_frames_than_the_evaluations_are_not_ranked(trained):
     assert "the deviation is over 6 samples" in _report(trained)
 
 
+def test_a_run_in_a_folder_with_a_comma_is_reported(trained, tmp_path):
+    workdir = tmp_path / "one, two"
+    shutil.copytree(trained, workdir)
+    assert "How it learned" in _report(workdir)
+
+
 def _report(workdir):
     done("--mode=report", f"--workdir={workdir}")
     return (workdir / "report.html").read_text()
@@ -225,6 +231,15 @@ def test_help_and_a_bare_call_teach_what_to_do():
     helped = done("--help")
     assert "--config.optimizer.learning_rate=0.002" in helped
     assert "--mode=train" in helped
+
+
+def test_help_that_is_cut_short_ends_quietly():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, str(ROOT / "main.py"), "--help"]
+    process = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, timeout=60)
+    os.close(write_end)
+    assert process.stderr == b""
 
 
 @pytest.mark.parametrize(
@@ -258,6 +273,12 @@ def test_help_and_a_bare_call_teach_what_to_do():
         (["--mode=evaluate", "--workdir=no/such"], "no such folder"),
         (["--mode=sample", "--workdir=tests"], "--mode=train"),
         (["--mode=report", "--workdir=no/such"], "no/such"),
+        (["--mode=report", "--workdir=no,such"], "error: no: holds no run"),
+        (
+            ["--mode=sample", "--workdir", "--config.sample.clips=1"],
+            "error: Missing value for flag --workdir",
+        ),
+        (["--mode=report", "--workdir"], "error: Missing value for flag --workdir"),
     ],
 )
 def test_mistakes_are_told_in_a_line(arguments, told):
@@ -271,6 +292,9 @@ def test_other_config_or_data_in_a_workdir_changes_nothing(trained, data, tmp_pa
     before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
     message = refused("--mode=train", TINY, f"--workdir={workdir}", data, "--config.kl.weight=0.5")
     assert "--config.kl.weight: asked 0.5, the run has 0.0001" in message
+    for mode, field in (("sample", "eval.num_samples=9"), ("evaluate", "sample.clips=1")):
+        told = refused(f"--mode={mode}", f"--workdir={workdir}", f"--config.{field}")
+        assert f"--mode={mode} does not read it" in told
     assert "kl.weight" in refused("--mode=evaluate", f"--workdir={workdir}", "--config.kl.weight=1")
     assert "clips 0 to" in refused(
         "--mode=sample", f"--workdir={workdir}", "--config.sample.clips=99"

@@ -18,6 +18,7 @@ from cvae_jax.report import write_report
 from cvae_jax.report.charts import latent, per_frame, training
 from cvae_jax.report.drawing import Chart, Line, draw, running_mean
 from cvae_jax.report.runs import read_run, read_runs
+from cvae_jax.run_folder import SHIPPED
 from tests.run_fixtures import (
     CONFIG,
     write_config,
@@ -175,7 +176,7 @@ def test_missing_parts_name_the_command_that_makes_them(tmp_path: Path) -> None:
     workdir = tmp_path / "my run"
     write_config(workdir)
     page = _Page(write_report([workdir]))
-    for mode in ("train", "evaluate", "sample"):
+    for mode in ("train --config=configs/demo.py", "evaluate", "sample"):
         assert f"python main.py --mode={mode} --workdir='{workdir}'" in page.text
     write_metrics(workdir)
     write_evaluation(workdir)
@@ -232,6 +233,28 @@ def test_different_protocols_are_not_comparable(run: Path, tmp_path: Path) -> No
     page = _Page(write_report([run, other], tmp_path / "page.html"))
     assert "not comparable" in page.text
     assert "num_predicted_frames" in page.text
+
+
+def test_runs_of_other_seeds_and_conditions_are_comparable(run: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other, again")
+    path = other / "evaluation" / "latest.json"
+    value = read_json(path)
+    trained_on = {"source": "bair_robot_pushing_small"}
+    value["protocol"] |= {"seed": 1, "condition": "none", "trained_on": trained_on}
+    write_json(path, value)
+    page = _Page(write_report([run, other], tmp_path / "page.html"))
+    assert ["seed≠", "–", "1"] in page.rows
+    assert "not comparable" not in page.text
+    assert f"--mode=report --workdir='{run},{other}'" in page.text
+
+
+def test_the_model_of_the_project_is_not_to_be_trained(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    path = tmp_path / "config.json"
+    write_json(path, read_json(path) | {SHIPPED: "digest"})
+    page = _Page(write_report([tmp_path]))
+    assert "comes with the project" in page.text
+    assert "--mode=train" not in page.text
 
 
 def test_runs_whose_folders_share_a_name_are_told_apart(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from cvae_jax.errors import UserError
 from cvae_jax.files import write_atomically
 from cvae_jax.report import charts, samples, tables
 from cvae_jax.report.drawing import COLOURS, Chart, colour, dash_array, dashes, draw, live
-from cvae_jax.report.runs import Run, read_runs
+from cvae_jax.report.runs import Run, command, read_runs
 
 FOLDER = Path(__file__).parent
 TEMPLATE = "page.html.jinja"
@@ -50,6 +50,7 @@ def write_report(workdirs: Sequence[Path], output: Path | None = None) -> Path:
     runs = read_runs(workdirs)
     output = output or workdirs[0] / ("report.html" if len(runs) == 1 else "comparison.html")
     curves = output.with_name("curves" if output.stem == "report" else f"{output.stem}_curves")
+    protocol = tables.settings([_measured(run) for run in runs])
     page = (
         _environment()
         .get_template(TEMPLATE)
@@ -59,7 +60,9 @@ def write_report(workdirs: Sequence[Path], output: Path | None = None) -> Path:
             colours=[COLOURS[colour(number)] for number in range(len(runs))],
             dashes=[dash_array(dashes(number)) for number in range(len(runs))],
             measures=tables.measures(runs),
-            protocol=tables.settings([_measured(run) for run in runs]),
+            protocol=protocol,
+            incomparable=tables.incomparable(protocol),
+            command=command("report", *workdirs),
             training=list(_drawn(charts.training(runs), curves)),
             per_frame=list(_drawn(charts.per_frame(runs), curves)),
             per_dimension=list(_drawn(charts.latent(runs), curves)),

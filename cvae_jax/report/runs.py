@@ -9,6 +9,7 @@ from typing import Any
 from cvae_jax.errors import UserError
 from cvae_jax.files import read_object
 from cvae_jax.logs import METRICS_FILE, read_metrics
+from cvae_jax.run_folder import SHIPPED
 
 VARIANTS = {  # sections of evaluation/STEP.json beside `model`
     "copy_last_frame": "Copy last frame",
@@ -32,6 +33,8 @@ class Run:
     metrics: Sequence[Mapping[str, Any]]
     evaluation: Mapping[str, Any]
     samples: Mapping[str, Any]
+    shipped: bool
+    """Whether it is the model that comes with the project, which is not trained here."""
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -58,9 +61,11 @@ class Run:
         return command(mode, self.workdir)
 
 
-def command(mode: str, workdir: Path) -> str:
+def command(mode: str, *workdirs: Path) -> str:
     """A command line that can be pasted into a shell."""
-    return f"python main.py --mode={mode} --workdir={shlex.quote(str(workdir))}"
+    config = " --config=configs/demo.py" if mode == "train" else ""
+    named = shlex.quote(",".join(map(str, workdirs)))
+    return f"python main.py --mode={mode}{config} --workdir={named}"
 
 
 def read_runs(workdirs: Sequence[Path]) -> list[Run]:
@@ -95,4 +100,5 @@ def read_run(workdir: Path, name: str) -> Run:
             workdir / "evaluation" / "latest.json", MEASURED, "run --mode=evaluate again"
         ),
         samples=read_object(workdir / "samples" / "samples.json", [], "run --mode=sample again"),
+        shipped=SHIPPED in settings,
     )

