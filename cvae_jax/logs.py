@@ -84,7 +84,7 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     """
     path = workdir / METRICS_FILE
     if not path.exists():
-        raise UserError(f"{path}: no such file; train a run there first, by --mode=train")
+        raise UserError(f"{path}: no such file; run --mode=train with a --config there first")
     return _read_lines(path)
 
 
