@@ -1,5 +1,6 @@
 """From flags to a mode, and from a user's mistake to one clear message and exit code 2."""
 
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ OF_ANY_RUN = (
     "model.dtype",
     *("data.dir", "data.source", "data.camera", "data.clip_length", "data.num_threads"),
 )
-"""What evaluate and sample let one set, to use a run in other precision or on other clips."""
+"""What evaluate and sample let one set, to use a run in other precision or on other clips; with
+eval.* and sample.*, and but for what the mode does not read:"""
 PASSED_OVER = {
     "evaluate": ("sample.clips", "sample.num_samples"),
     "sample": (
@@ -24,7 +26,6 @@ PASSED_OVER = {
         *("eval.lpips_weights", "eval.fvd_weights", "data.num_threads"),
     ),
 }
-"""Of those, and of eval.* and sample.*, what the mode does not read."""
 OF_PROCESSES = ("coordinator_address", "num_processes", "process_id", "initialization_timeout")
 """Flags of training by several processes, named as `jax.distributed.initialize` names them."""
 
@@ -87,7 +88,7 @@ def _parse(argv, flag_values):
     mode = flag_values.mode
     named = not flag_values["config"].using_default_value
     shipped = mode in ("evaluate", "sample") and flag_values.workdir is None and not named
-    told = any(line.startswith("Missing value for flag --workdir") for line in problems)
+    told = any(re.match(r"Missing value for flag --?workdir\b", line) for line in problems)
     if mode not in (None, "prepare") and not flag_values.workdir and not shipped and not told:
         needed = f"--mode={mode} needs it, as in --workdir=runs/mine"
         problems.append(f"--workdir: is missing; {needed}")
@@ -176,7 +177,8 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
     """The config that a run was trained with, under the overrides of how to measure or draw it.
 
     With --config=FILE too, `eval` and `sample` are the file's, and the rest has to be the run's,
-    but for what a flag sets of where the clips come from.
+    but for what a flag sets of where the clips come from. As all flags of training may be
+    repeated then, those that the mode does not read are passed over.
     """
     from cvae_jax import run_folder
 
@@ -196,6 +198,8 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
             stored[section][field] = value
         return validation.from_config_dict(stored)
     refused = []
+    own = [path for path in config_lib.fields() if path.startswith(("eval.", "sample."))]
+    allowed = [path for path in (*own, *OF_ANY_RUN) if path not in PASSED_OVER[flag_values.mode]]
     for path, value in overrides.items():
         section, _, field = path.partition(".")
         if path in PASSED_OVER[flag_values.mode]:
@@ -203,12 +207,12 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
             problem = f"--mode={flag_values.mode} does not read it{other}; leave it out"
             refused.append(f"--config.{path}={value!r}: {problem}")
             continue
-        if section in ("eval", "sample") or path in OF_ANY_RUN:
+        if path in allowed:
             stored[section][field] = value
             continue
         refused.append(
             f"--config.{path}={value!r}: belongs to training; --mode={flag_values.mode} takes "
-            f"the run's own and lets you set eval.*, sample.*, {', '.join(OF_ANY_RUN)}"
+            f"the run's own and lets you set {', '.join(allowed)}"
         )
     if refused:
         raise UserError("\n".join(refused))

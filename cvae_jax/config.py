@@ -51,12 +51,9 @@ class ModelConfig:
         64, "channels of the first encoder stage; 64 is the full VGG", low=1, high=4096
     )
     z_dim: int = setting(64, "dimensions of the latent z_t", low=1, high=65536)
+    # 2 at least, since they are normalised: a single one would be 0 throughout.
     g_dim: int = setting(
-        # 2 at least, since they are normalised: a single one would be 0 throughout
-        128,
-        "dimensions of h_t and g_t (channels, if predictor=conv)",
-        low=2,
-        high=65536,
+        128, "dimensions of h_t and g_t (channels, if predictor=conv)", low=2, high=65536
     )
     predictor: str = setting(
         "mlp", "mlp: g_t is a vector; conv: g_t is an 8x8 map", choices=("mlp", "conv")

@@ -101,10 +101,8 @@ def load(evaluation: EvalConfig, metric: str) -> Weights | None:
     path = getattr(evaluation, f"{metric}_weights")
     if not path:
         return None
-    flag, remedy = (
-        f"--config.eval.{metric}_weights={path}",
-        "make it as `python -m cvae_jax.metric_weights` says",
-    )
+    flag = f"--config.eval.{metric}_weights={path}"
+    remedy = "make it as `python -m cvae_jax.metric_weights` says"
     try:
         weights = read_arrays(Path(path))
     except (OSError, ValueError) as error:

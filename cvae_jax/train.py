@@ -222,7 +222,6 @@ def _check_agreement(config: Config, statistics: Statistics) -> None:
     hosts.check_agreement(
         **{name: sections[name] for name in named},
         data=[statistics.fingerprint, *(sections["data"][name] for name in of_data)],
-        eval={"batch_size": config.eval.batch_size},
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from configs import tiny
 from cvae_jax import (
     baselines,
+    evaluate,
     fvd,
     measuring,
     passes,
@@ -228,6 +229,16 @@ def test_mean_motion_adds_the_training_split_s_mean_change(config, source, chang
     for name, guess in (("mean_motion", moved), ("copy_last_frame", video[:, 1:2])):
         psnr = -10 * np.log10(((guess - video[:, 2:]) ** 2).mean((-3, -2, -1)))
         np.testing.assert_allclose(figures[f"{name}/psnr"][:, 0], psnr, rtol=1e-4)
+
+
+def test_threads_are_as_many_as_the_config_says(config, source, monkeypatch):
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, num_threads=7))
+    asked, reading = [], pipeline._reading
+    spy = lambda count: (asked.append(count), reading(count))[1]  # noqa: E731
+    monkeypatch.setattr(pipeline, "_reading", spy)
+    next(measuring.Measurement(config, config.eval, source)._batches(0))
+    evaluate._mean_change(config, source)
+    assert asked == [7, 7]
 
 
 def test_posterior_figures_are_of_the_free_running_posterior(config, source, params, figures):

@@ -106,18 +106,20 @@ def test_unpacking_again_changes_nothing(unpacked):
     assert _times(unpacked) == before
 
 
-def test_another_version_is_replaced_and_a_run_of_ones_own_is_not(unpacked):
+def test_another_version_is_replaced_and_a_run_of_ones_own_is_not(unpacked, capsys):
     path = unpacked / run_folder.CONFIG_FILE
     run = files.read_json(path)
     files.write_json(path, run | {run_folder.SHIPPED: "of an earlier version"})
     (step,) = run_folder.saved_steps(unpacked)
     old = unpacked / "checkpoints" / str(step) / "old"
     old.touch()
-    for made_of_it in ("evaluation/latest.json", "samples/samples.json"):
-        files.write_json(unpacked / made_of_it, {})
+    made_of_it = ("evaluation/latest.json", "samples/samples.json", "curves/mse.png", "report.html")
+    for name in made_of_it:
+        files.write_json(unpacked / name, {})
     pretrained.unpack(unpacked)
     assert files.read_json(path) == run
-    assert not list(unpacked.rglob("latest.json")) + list(unpacked.rglob("samples.json"))
+    assert "earlier version of the model is deleted" in capsys.readouterr().out
+    assert not [name for name in made_of_it if (unpacked / name).exists()]
     assert run_folder.saved_steps(unpacked) == [step]
     assert not old.exists()
     own = {name: value for name, value in run.items() if name != run_folder.SHIPPED}

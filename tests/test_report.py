@@ -176,8 +176,10 @@ def test_missing_parts_name_the_command_that_makes_them(tmp_path: Path) -> None:
     workdir = tmp_path / "my run"
     write_config(workdir)
     page = _Page(write_report([workdir]))
-    for mode in ("train --config=configs/demo.py", "evaluate", "sample"):
+    for mode in ("evaluate", "sample"):
         assert f"python main.py --mode={mode} --workdir='{workdir}'" in page.text
+    assert "Nothing logged yet. The command that trains this run makes it" in page.text
+    assert "--mode=train" not in page.text  # with which config is not known here
     write_metrics(workdir)
     write_evaluation(workdir)
     write_samples(workdir)
@@ -246,6 +248,15 @@ def test_runs_of_other_seeds_and_conditions_are_comparable(run: Path, tmp_path: 
     assert ["seed≠", "–", "1"] in page.rows
     assert "not comparable" not in page.text
     assert f"--mode=report --workdir='{run},{other}'" in page.text
+
+
+def test_a_run_that_is_not_evaluated_makes_no_figures_incomparable(
+    run: Path, tmp_path: Path
+) -> None:
+    write_config(tmp_path / "other")
+    page = _Page(write_report([run, tmp_path / "other"], tmp_path / "page.html"))
+    assert "Not evaluated yet" in page.text
+    assert "not comparable" not in page.text
 
 
 def test_the_model_of_the_project_is_not_to_be_trained(tmp_path: Path) -> None:

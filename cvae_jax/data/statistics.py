@@ -18,7 +18,7 @@ from cvae_jax.files import write_json
 
 FILE_NAME = "statistics.json"
 MIN_STD = 1e-6
-"""A component whose deviation is below never changes, and gets a deviation of 1."""
+"""A component whose deviation is no more is taken for one that never changes, and not scaled."""
 
 _ARRAYS = ("action_mean", "action_std", "position_mean", "position_std")
 
@@ -78,8 +78,12 @@ def compute(splits: dict[str, Callable[[], Iterable[Clip]]]) -> Statistics:
 def _moments(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     rows = np.concatenate(arrays).astype(np.float64)
     std = rows.std(axis=0)
-    std = np.where(std < MIN_STD, 1.0, std)  # else what differs in another split would be millions
-    return rows.mean(axis=0).astype(np.float32), std.astype(np.float32)
+    return rows.mean(axis=0).astype(np.float32), _scale(std.astype(np.float32))
+
+
+def _scale(std: np.ndarray) -> np.ndarray:
+    """The deviations, but 1 for what never changes: another value would come out as millions."""
+    return np.where(std <= np.float32(MIN_STD), np.float32(1.0), std)
 
 
 def save(statistics: Statistics, folder: pathlib.Path) -> None:
@@ -104,8 +108,11 @@ def load(folder: pathlib.Path) -> Statistics:
 def from_json(fields: Mapping[str, Any]) -> Statistics:
     """The statistics that JSON holds, which keeps every bit of them.
 
+    But for a deviation of MIN_STD, which was written for what never changes.
+
     Raises:
         ValueError, KeyError, TypeError: the fields are others.
     """
     arrays = {name: np.array(fields[name], np.float32) for name in _ARRAYS}
+    arrays |= {name: _scale(arrays[name]) for name in ("action_std", "position_std")}
     return Statistics(**{**fields, **arrays, "frame_size": tuple(fields["frame_size"])})

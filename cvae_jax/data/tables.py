@@ -18,6 +18,8 @@ Table = Float32[np.ndarray, "rows columns"]
 def read_csv(path: pathlib.Path) -> Table:
     """Numbers between commas; a first line without any number is a heading.
 
+    So may be the columns' numbers, from 0 on, which are refused where there are three or more.
+
     Raises:
         BadClip: it cannot be read, is empty, has rows of unequal length, what is no number, or
             the numbers of the columns for a heading.
@@ -27,15 +29,16 @@ def read_csv(path: pathlib.Path) -> Table:
     except UnicodeDecodeError as error:
         raise BadClip(f"{path.name} is no text ({error.reason})") from error
     lines = [(i + 1, line.split(",")) for i, line in enumerate(text.split("\n")) if line.strip()]
-    if lines and not any(_is_number(cell) for cell in lines[0][1]):
-        lines = lines[1:]
+    named = bool(lines) and not any(_is_number(cell) for cell in lines[0][1])
+    lines = lines[named:]
     if not lines:
         raise BadClip(f"{path.name} has no rows of numbers")
     width = len(lines[0][1])
-    if width > 2 and [cell.strip() for cell in lines[0][1]] == [str(i) for i in range(width)]:
+    first = [cell.strip() for cell in lines[0][1]]
+    if not named and width > 2 and first == [str(column) for column in range(width)]:
         raise BadClip(
-            f"{path.name}, line {lines[0][0]}: {','.join(lines[0][1]).strip()} are numbers of "
-            "columns; leave that heading out, or name the columns"
+            f"{path.name}, line {lines[0][0]}: {','.join(first)} are numbers of "
+            "columns; leave that heading out, or write 0.0 for 0 if they are values"
         )
     rows = []
     for number, cells in lines:

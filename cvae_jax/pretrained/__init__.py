@@ -47,8 +47,11 @@ def unpack(workdir: Path = WORKDIR, folder: Path = FOLDER) -> None:
                     f"{workdir}: holds a run of your own, where the model that comes with the "
                     "project belongs; move that folder, or name a --workdir"
                 )
-        for of_older in ("checkpoints", "evaluation", "samples"):
-            shutil.rmtree(workdir / of_older, ignore_errors=True)
+            print(f"{workdir}: what was made of an earlier version of the model is deleted")
+        for of_earlier in ("checkpoints", "evaluation", "samples", "curves"):
+            if (workdir / of_earlier).exists():
+                shutil.rmtree(workdir / of_earlier)
+        (workdir / "report.html").unlink(missing_ok=True)
         try:
             run, step = about["run"], np.int32(about["checkpoint_step"])
             config = validation.from_config_dict(run["config"])

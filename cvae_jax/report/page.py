@@ -50,7 +50,7 @@ def write_report(workdirs: Sequence[Path], output: Path | None = None) -> Path:
     runs = read_runs(workdirs)
     output = output or workdirs[0] / ("report.html" if len(runs) == 1 else "comparison.html")
     curves = output.with_name("curves" if output.stem == "report" else f"{output.stem}_curves")
-    protocol = tables.settings([_measured(run) for run in runs])
+    measured = [_measured(run) for run in runs]
     page = (
         _environment()
         .get_template(TEMPLATE)
@@ -60,8 +60,8 @@ def write_report(workdirs: Sequence[Path], output: Path | None = None) -> Path:
             colours=[COLOURS[colour(number)] for number in range(len(runs))],
             dashes=[dash_array(dashes(number)) for number in range(len(runs))],
             measures=tables.measures(runs),
-            protocol=protocol,
-            incomparable=tables.incomparable(protocol),
+            protocol=tables.settings(measured),
+            incomparable=tables.incomparable(tables.settings(list(filter(None, measured)))),
             command=command("report", *workdirs),
             training=list(_drawn(charts.training(runs), curves)),
             per_frame=list(_drawn(charts.per_frame(runs), curves)),

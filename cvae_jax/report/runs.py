@@ -63,9 +63,7 @@ class Run:
 
 def command(mode: str, *workdirs: Path) -> str:
     """A command line that can be pasted into a shell."""
-    config = " --config=configs/demo.py" if mode == "train" else ""
-    named = shlex.quote(",".join(map(str, workdirs)))
-    return f"python main.py --mode={mode}{config} --workdir={named}"
+    return f"python main.py --mode={mode} --workdir={shlex.quote(','.join(map(str, workdirs)))}"
 
 
 def read_runs(workdirs: Sequence[Path]) -> list[Run]:
@@ -86,7 +84,8 @@ def read_run(workdir: Path, name: str) -> Run:
     if not config.exists() and not metrics.exists():
         raise UserError(
             f"{workdir}: holds no run (no config.json, no {METRICS_FILE}); "
-            f"choose another --workdir, or train one there with {command('train', workdir)}"
+            f"choose another --workdir, or train one there with {command('train', workdir)} "
+            "--config=configs/demo.py"
         )
     settings = read_object(config, ["config", "versions", "data"], "run --mode=train again")
     return Run(

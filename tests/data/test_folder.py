@@ -150,8 +150,8 @@ def test_a_square_in_the_centre_is_kept_and_thin_lines_are_not_lost():
 
 def test_a_heading_and_a_last_row_left_out_are_understood(tmp_path):
     recordings.write_pngs(tmp_path / "train/a", recordings.moving_square(0, 6))
-    rows = "\n".join(f"{time},{-time}" for time in range(5))
-    (tmp_path / "train/a.actions.csv").write_text(f"x,y\r\n{rows}\n\n")
+    rows = "\n".join(f"{time},{1 - time},2" for time in range(5))  # 0,1,2 under a heading
+    (tmp_path / "train/a.actions.csv").write_text(f"x,y,z\r\n{rows}\n\n")
     reader = _one(tmp_path)
     clip = reader.read(reader.splits()["train"][0])
     np.testing.assert_array_equal(clip.action[:, 0], [0, 1, 2, 3, 4, 4])

@@ -1,5 +1,6 @@
 """Statistics and fingerprint of a data set."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -39,7 +40,10 @@ def test_moments_are_those_of_the_training_split():
 def test_a_constant_component_is_not_scaled():
     """Else what differs from it in another split would be millions."""
     train = [clip._replace(position=np.full((5, 3), 0.3, np.float32)) for clip in make_clips(0, 3)]
-    assert compute(train, []).position_std.tolist() == [1.0, 1.0, 1.0]
+    found = compute(train, [])
+    assert found.position_std.tolist() == [1.0, 1.0, 1.0]
+    prepared_before = dataclasses.asdict(found) | {"position_std": [1e-6, 0.5, 1e-6]}
+    assert statistics.from_json(prepared_before).position_std.tolist() == [1.0, 0.5, 1.0]
 
 
 def test_fingerprint_sees_every_part_and_the_order():
