@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
 from cvae_jax.data import simulator
-from cvae_jax.data.simulator import arm, drawing, physics, record, scene
+from cvae_jax.data.simulator import arm, physics, record, scene
 
 
 def content_hash(seed: int) -> str:
@@ -20,22 +20,9 @@ def content_hash(seed: int) -> str:
 
 
 @pytest.fixture
-def object_poses(monkeypatch):
-    """Maps seeds to a scene and the poses of gripper (30, 4) and objects (30, n, 3), undrawn."""
-
-    def poses(seed: int, hidden_seed: int | None = None):
-        seen = []
-
-        def keep(layout, gripper, objects):
-            seen.append((layout, gripper, objects))
-            return np.zeros((len(gripper), 64, 64, 3), np.uint8)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(drawing, "draw", keep)
-            record.clip(seed, hidden_seed=hidden_seed)
-        return seen[0]
-
-    return poses
+def object_poses():
+    """Maps seeds to a scene and the poses of gripper (30, 4) and objects (30, n, 3)."""
+    return lambda seed, hidden_seed=None: record.simulate(seed, hidden_seed=hidden_seed)[:3]
 
 
 def test_shapes_and_types():
@@ -100,6 +87,17 @@ def test_hidden_physics_is_drawn_after_the_scene_has_settled(object_poses):
         np.testing.assert_array_equal(one[0], other[0])
         settled += np.abs(one[0] - layout.places).max() > 1e-3
     assert settled >= 3  # or the test would prove nothing
+
+
+def test_a_clip_is_run_again_by_its_actions():
+    first = record.simulate(3)
+    again = record.simulate(3, action=first.action)
+    other = record.simulate(3, hidden_seed=99, action=first.action)
+    for one, same in zip(first[1:], again[1:], strict=True):
+        np.testing.assert_array_equal(one, same)
+    np.testing.assert_array_equal(other.gripper, first.gripper)
+    np.testing.assert_array_equal(other.objects[0], first.objects[0])
+    assert np.abs(other.objects - first.objects).max() > 0.05
 
 
 def test_action_leads_from_its_frame_to_the_next():

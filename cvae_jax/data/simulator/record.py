@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from jaxtyping import Float, Float32
 
 from cvae_jax.data.clip import Clip
 from cvae_jax.data.simulator import arm, drawing, physics, policy, scene
 
 NUM_FRAMES = 30
+
+
+class Run(NamedTuple):
+    """What happened in a simulated clip, for `drawing.draw`, and the actions that did it."""
+
+    layout: scene.Scene
+    gripper: Float[np.ndarray, "time 4"]
+    objects: Float[np.ndarray, "time prisms 3"]
+    action: Float32[np.ndarray, "time 4"]
 
 
 def clip(seed: int, *, hidden_seed: int | None = None) -> Clip:
@@ -20,6 +32,18 @@ def clip(seed: int, *, hidden_seed: int | None = None) -> Clip:
         hidden_seed: another seed for what cannot be seen (masses, frictions, centres of gravity);
             frame 0 does not depend on it.
     """
+    run = simulate(seed, hidden_seed=hidden_seed)
+    position = run.gripper[:, :3].astype(np.float32)
+    return Clip(drawing.draw(run.layout, run.gripper, run.objects), run.action, position)
+
+
+def simulate(
+    seed: int,
+    *,
+    hidden_seed: int | None = None,
+    action: Float32[np.ndarray, "time 4"] | None = None,
+) -> Run:
+    """What `clip` draws; with `action`, the arm does that, whatever it presses against."""
     seeds = [(seed, 0), (seed, 1), (seed if hidden_seed is None else hidden_seed, 2)]
     scene_rng, policy_rng, hidden_rng = (np.random.default_rng(entropy) for entropy in seeds)
     layout = scene.random_scene(scene_rng)
@@ -27,25 +51,23 @@ def clip(seed: int, *, hidden_seed: int | None = None) -> Clip:
     world.settle()
     gripper = np.zeros((NUM_FRAMES, 4))
     objects = np.zeros((NUM_FRAMES, len(layout.prisms), 3))
-    position = np.zeros((NUM_FRAMES, 3), np.float32)
-    action = np.zeros((NUM_FRAMES, 4), np.float32)
-    position[0] = layout.gripper[:3]
-    gripper[0] = [*position[0], layout.gripper[3]]
+    done = np.zeros((NUM_FRAMES, 4), np.float32)
+    gripper[0] = [*layout.gripper[:3].astype(np.float32), layout.gripper[3]]
     objects[0] = world.poses()
 
     world.draw_hidden(hidden_rng)
     pusher = policy.Pusher(policy_rng, layout.prisms)
-    action[0] = pusher.choose(gripper[0], objects[0])
-    for t in range(NUM_FRAMES - 1):
-        gripper[t + 1] = _moved(gripper[t], action[t])
-        if not world.advance(gripper[t], gripper[t + 1], hidden_rng):
-            action[t] = pusher.give_up()
-            gripper[t + 1] = _moved(gripper[t], action[t])
+    for t in range(NUM_FRAMES):
+        done[t] = pusher.choose(gripper[t], objects[t]) if action is None else action[t]
+        if t == NUM_FRAMES - 1:
+            break
+        gripper[t + 1] = _moved(gripper[t], done[t])
+        if not world.advance(gripper[t], gripper[t + 1], hidden_rng) and action is None:
+            done[t] = pusher.give_up()
+            gripper[t + 1] = _moved(gripper[t], done[t])
             world.advance(gripper[t], gripper[t + 1], hidden_rng)
-        position[t + 1] = gripper[t + 1, :3]
         objects[t + 1] = world.poses()
-        action[t + 1] = pusher.choose(gripper[t + 1], objects[t + 1])
-    return Clip(drawing.draw(layout, gripper, objects), action, position)
+    return Run(layout, gripper, objects, done)
 
 
 def _moved(gripper: np.ndarray, action: np.ndarray) -> np.ndarray:

@@ -1,0 +1,145 @@
+"""How much of a model's error on simulated clips is chance, and how much is what the arm pushes.
+
+    python -m benchmarks.chance --workdir=runs/pretrained
+
+A simulated clip can be run again: the same scene and the same actions, but other masses, frictions
+and centres of gravity. How much the runs differ is what nobody can know who sees all of frame 0.
+And it can be drawn with its things left where they lay in the last context frame: where that
+differs from the truth, pushed things are, or were.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from benchmarks import timing
+from cvae_jax import evaluate, run_folder, sample, validation
+from cvae_jax.data import pipeline
+from cvae_jax.data.simulated_push import split_seeds
+from cvae_jax.data.simulator import drawing, record
+from cvae_jax.errors import UserError
+from cvae_jax.files import write_json
+from cvae_jax.logs import Progress
+
+RESULTS = Path(__file__).parent / "results" / "chance.json"
+NUM_CONTEXT, NUM_TARGETS = 2, 10
+SPLIT = "test"
+CHANGED = 0.05
+"""A pixel is changed by a pushed thing where a channel differs by more, of a range of 1."""
+
+Frames = UInt8[np.ndarray, "target height width 3"]
+
+
+class Errors(NamedTuple):
+    """Squared errors of a clip's targets, a mean over pixels and channels; pixels: a share."""
+
+    model: float
+    model_where_things_moved: float
+    things_left_where_they_lay: float
+    chance: float
+    pixels_where_things_moved: float
+
+
+def main() -> int:
+    """The command; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--runs", type=int, default=8, help="with other hidden physics, of a clip")
+    asked = parser.parse_args()
+    try:
+        print(measure(asked.workdir, asked.clips, asked.runs))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def measure(workdir: Path, num_clips: int, num_runs: int) -> str:
+    """Measures the best checkpoint on the first test clips; a line for each figure.
+
+    Raises:
+      UserError: no run there, or one that was not trained on simulated_push.
+    """
+    run_info = run_folder.load(workdir)
+    config = validation.from_config_dict(run_info["config"])
+    if config.data.source != "simulated_push":
+        raise UserError(f"{workdir}: was trained on {config.data.source}, not simulated_push")
+    source = run_folder.open_clips(run_info, config)
+    num_clips = min(num_clips, len(source))
+    seeds = split_seeds({"train": 0, "validation": 0, SPLIT: num_clips})[SPLIT]
+    state, step = evaluate.restore(workdir, config, "best")
+    length = NUM_CONTEXT + NUM_TARGETS
+    batch = pipeline.read_clips(source, range(len(seeds)), num_frames=length)
+    found = []
+    with Progress(len(seeds), description="run again", frames_per_step=length) as bar:
+        predicted = sample.make_predict(config)(state.params, batch)
+        for seed, truth, samples in zip(seeds, batch.video, predicted, strict=True):
+            found.append(of_clip(seed, truth, samples[0], num_runs))
+            bar.advance()
+    means = Errors(*np.mean(found, axis=0).tolist())
+    about = {
+        "machine": timing.machine(),
+        "checkpoint_step": step,
+        "num_clips": len(seeds),
+        "num_runs": num_runs,
+    }
+    write_json(RESULTS, about | means._asdict())
+    *errors, pixels = means._asdict().items()
+    lines = [f"{name.replace('_', ' ')}: {value * 1e4:.2f}e-4" for name, value in errors]
+    return "\n".join([*lines, f"{pixels[0].replace('_', ' ')}: {pixels[1]:.1%}"])
+
+
+def of_clip(seed: int, truth: UInt8[np.ndarray, "time _ _ 3"], predicted: Frames, num_runs: int):
+    """The errors of one clip, whose `truth` is that of the simulator's `seed`.
+
+    Raises:
+      UserError: it is not.
+    """
+    happened = record.simulate(seed)
+    true = _drawn(happened)
+    if not np.array_equal(true, truth[NUM_CONTEXT:]):
+        raise UserError(f"simulated_push: the clip of seed {seed} is another one than in the data")
+    still = happened.objects.copy()
+    still[NUM_CONTEXT:] = still[NUM_CONTEXT - 1]
+    left = _drawn(happened._replace(objects=still))
+    runs = np.stack(
+        [
+            _drawn(record.simulate(seed, hidden_seed=number, action=happened.action))
+            for number in _hidden_seeds(seed, num_runs)
+        ]
+    )
+    moved = (np.abs(_unit(left) - _unit(true)) > CHANGED).any(axis=-1, keepdims=True)
+    error = np.square(_unit(predicted) - _unit(true))
+    return Errors(
+        error.mean(),
+        (error * moved).mean(),
+        np.square(_unit(left) - _unit(true)).mean(),
+        _unit(runs).var(axis=0, ddof=1).mean(),
+        moved.mean(),
+    )
+
+
+def _hidden_seeds(seed, count):
+    """Seeds that no clip has."""
+    first = 10**9 + seed * count
+    return range(first, first + count)
+
+
+def _drawn(run: record.Run) -> Frames:
+    """The targets of a run."""
+    frames = slice(0, NUM_CONTEXT + NUM_TARGETS)
+    drawn = drawing.draw(run.layout, run.gripper[frames], run.objects[frames])
+    return drawn[NUM_CONTEXT:]
+
+
+def _unit(frames: np.ndarray) -> Float[np.ndarray, "*shape"]:
+    return frames / 255.0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
