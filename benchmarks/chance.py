@@ -3,12 +3,15 @@
     python -m benchmarks.chance --workdir=runs/pretrained
 
 A simulated clip can be run again: the same scene and the same actions, but other masses, frictions
-and centres of gravity. How much the runs differ is what nobody can know who sees all of frame 0.
+(which vary from frame to frame too) and centres of gravity. How much the runs differ is what nobody
+can know who sees all of frame 0. Where the arm would press things into something, they stay.
+
 And it can be drawn with its things left where they lay in the last context frame: where that
 differs from the truth, pushed things are, or were.
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +21,7 @@ from jaxtyping import Float, UInt8
 
 from benchmarks import timing
 from cvae_jax import evaluate, run_folder, sample, validation
+from cvae_jax.config import EvalConfig, SampleConfig
 from cvae_jax.data import pipeline
 from cvae_jax.data.simulated_push import split_seeds
 from cvae_jax.data.simulator import drawing, record
@@ -35,12 +39,13 @@ Frames = UInt8[np.ndarray, "target height width 3"]
 
 
 class Errors(NamedTuple):
-    """Squared errors of a clip's targets, a mean over pixels and channels; pixels: a share."""
+    """Squared errors of a clip's targets, over the number of all pixels; pixels: a share."""
 
     model: float
-    model_where_things_moved: float
-    things_left_where_they_lay: float
     chance: float
+    model_where_things_moved: float
+    things_left_where_things_moved: float
+    chance_where_things_moved: float
     pixels_where_things_moved: float
 
 
@@ -63,10 +68,21 @@ def measure(workdir: Path, num_clips: int, num_runs: int) -> str:
     """Measures the best checkpoint on the first test clips; a line for each figure.
 
     Raises:
-      UserError: no run there, or one that was not trained on simulated_push.
+      UserError: no run there, one that was not trained on simulated_push, or one whose predictions
+        are not finite; or too few clips or runs.
     """
+    if num_clips < 1 or num_runs < 2:
+        raise UserError(f"--clips={num_clips} --runs={num_runs}: 1 clip and 2 runs at least")
+    machine = timing.machine()
     run_info = run_folder.load(workdir)
     config = validation.from_config_dict(run_info["config"])
+    config = dataclasses.replace(
+        config,
+        eval=EvalConfig(
+            split=SPLIT, num_context_frames=NUM_CONTEXT, num_predicted_frames=NUM_TARGETS
+        ),
+        sample=SampleConfig(num_samples=1),
+    )
     if config.data.source != "simulated_push":
         raise UserError(f"{workdir}: was trained on {config.data.source}, not simulated_push")
     source = run_folder.open_clips(run_info, config)
@@ -78,12 +94,15 @@ def measure(workdir: Path, num_clips: int, num_runs: int) -> str:
     found = []
     with Progress(len(seeds), description="run again", frames_per_step=length) as bar:
         predicted = sample.make_predict(config)(state.params, batch)
-        for seed, truth, samples in zip(seeds, batch.video, predicted, strict=True):
-            found.append(of_clip(seed, truth, samples[0], num_runs))
-            bar.advance()
+        try:
+            for seed, truth, samples in zip(seeds, batch.video, predicted, strict=True):
+                found.append(of_clip(seed, truth, samples[0], num_runs))
+                bar.advance()
+        except FloatingPointError as error:
+            raise evaluate.not_finite(workdir, step, str(error)) from error
     means = Errors(*np.mean(found, axis=0).tolist())
     about = {
-        "machine": timing.machine(),
+        "machine": machine,
         "checkpoint_step": step,
         "num_clips": len(seeds),
         "num_runs": num_runs,
@@ -94,7 +113,9 @@ def measure(workdir: Path, num_clips: int, num_runs: int) -> str:
     return "\n".join([*lines, f"{pixels[0].replace('_', ' ')}: {pixels[1]:.1%}"])
 
 
-def of_clip(seed: int, truth: UInt8[np.ndarray, "time _ _ 3"], predicted: Frames, num_runs: int):
+def of_clip(
+    seed: int, truth: UInt8[np.ndarray, "time _ _ 3"], predicted: Frames, num_runs: int
+) -> Errors:
     """The errors of one clip, whose `truth` is that of the simulator's `seed`.
 
     Raises:
@@ -114,14 +135,11 @@ def of_clip(seed: int, truth: UInt8[np.ndarray, "time _ _ 3"], predicted: Frames
         ]
     )
     moved = (np.abs(_unit(left) - _unit(true)) > CHANGED).any(axis=-1, keepdims=True)
-    error = np.square(_unit(predicted) - _unit(true))
-    return Errors(
-        error.mean(),
-        (error * moved).mean(),
-        np.square(_unit(left) - _unit(true)).mean(),
-        _unit(runs).var(axis=0, ddof=1).mean(),
-        moved.mean(),
-    )
+    model = np.square(_unit(predicted) - _unit(true))
+    things_left = np.square(_unit(left) - _unit(true))
+    variance = _unit(runs).var(axis=0, ddof=1)
+    where_moved = [(error * moved).mean() for error in (model, things_left, variance)]
+    return Errors(model.mean(), variance.mean(), *where_moved, moved.mean())
 
 
 def _hidden_seeds(seed, count):

@@ -17,8 +17,8 @@ OF_ANY_RUN = (
     "model.dtype",
     *("data.dir", "data.source", "data.camera", "data.clip_length", "data.num_threads"),
 )
-"""What evaluate and sample let one set, to use a run in other precision or on other clips; with
-eval.* and sample.*, and but for what the mode does not read:"""
+"""What evaluate and sample let one set beside eval.* and sample.*, to use a run in other precision
+or on other clips."""
 PASSED_OVER = {
     "evaluate": ("sample.clips", "sample.num_samples"),
     "sample": (
@@ -26,6 +26,7 @@ PASSED_OVER = {
         *("eval.lpips_weights", "eval.fvd_weights", "data.num_threads"),
     ),
 }
+"""Of all these, what the mode does not read."""
 OF_PROCESSES = ("coordinator_address", "num_processes", "process_id", "initialization_timeout")
 """Flags of training by several processes, named as `jax.distributed.initialize` names them."""
 

@@ -38,9 +38,9 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
 
     clip_NNN.gif and .mp4 to watch, clip_NNN.png as a strip, and the first NUM_IN_OVERVIEW clips
     together in demo.gif: the truth above, predictions below, context framed green, predicted
-    frames red. The best, the median and the worst clip by PSNR join them where an evaluation of
-    the same checkpoint is there. For the report there are sheets, clip_NNN_sheet.png, and
-    samples.json, which says what is on them.
+    frames red. The best, the median and the worst clip by PSNR are drawn too, but not in
+    demo.gif, where an evaluation of the same checkpoint is there. For the report there are
+    sheets, clip_NNN_sheet.png, and samples.json, which says what is on them.
 
     Raises:
       UserError: no checkpoint, one whose predictions are not finite, no such clip, other data than

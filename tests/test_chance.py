@@ -5,33 +5,46 @@ import pytest
 
 from benchmarks import chance
 from cvae_jax.data import simulator
+from cvae_jax.data.simulator import drawing, record
 from cvae_jax.errors import UserError
 
 PUSHING, PUSHING_NOTHING = 5, 3
-LENGTH = chance.NUM_CONTEXT + chance.NUM_TARGETS
+CONTEXT, LENGTH = chance.NUM_CONTEXT, chance.NUM_CONTEXT + chance.NUM_TARGETS
 
 
-def _found(seed, changed=0):
-    truth = simulator.clip(seed).video[:LENGTH]
-    predicted = truth[chance.NUM_CONTEXT :].copy()
-    predicted[:, :8] += np.uint8(changed)  # far from what moves
-    return chance.of_clip(seed, truth, predicted, num_runs=2)
+def _truth(seed):
+    return simulator.clip(seed).video[:LENGTH]
 
 
-def test_where_things_are_pushed_there_is_chance_and_a_perfect_prediction_has_no_error():
-    found = _found(PUSHING)
-    assert (found.model, found.model_where_things_moved) == (0.0, 0.0)
-    assert 0.0 < found.chance < found.things_left_where_they_lay
+def test_things_left_where_they_lay_are_wrong_where_things_moved():
+    run = record.simulate(PUSHING)
+    still = np.concatenate([run.objects[:CONTEXT], np.repeat(run.objects[1:2], 10, axis=0)])
+    left = drawing.draw(run.layout, run.gripper[:LENGTH], still)[CONTEXT:]
+    found = chance.of_clip(PUSHING, _truth(PUSHING), left, num_runs=2)
+    assert found.model_where_things_moved == found.things_left_where_things_moved
+    assert 0.95 * found.model < found.model_where_things_moved <= found.model
+    assert 0.0 < found.chance_where_things_moved <= found.chance < found.model
     assert 0.0 < found.pixels_where_things_moved < 0.1
 
 
+def test_a_perfect_prediction_has_no_error():
+    truth = _truth(PUSHING)
+    found = chance.of_clip(PUSHING, truth, truth[CONTEXT:], num_runs=2)
+    assert (found.model, found.model_where_things_moved) == (0.0, 0.0)
+
+
 def test_where_nothing_is_pushed_nothing_is_chance():
-    found = _found(PUSHING_NOTHING, changed=51)
-    assert found[1:] == (0.0, 0.0, 0.0, 0.0)
-    assert found.model > 0.0
+    truth = _truth(PUSHING_NOTHING)
+    predicted = truth[CONTEXT:].copy()
+    predicted[:, :8] = np.where(
+        predicted[:, :8] < 128, predicted[:, :8] + 51, predicted[:, :8] - 51
+    )
+    found = chance.of_clip(PUSHING_NOTHING, truth, predicted, num_runs=2)
+    assert found.model == pytest.approx(8 / 64 * 0.2**2)
+    assert found[1:] == (0.0,) * 5
 
 
 def test_other_clips_than_the_simulator_s_are_refused():
-    truth = simulator.clip(6).video[:LENGTH]
+    truth = _truth(6)
     with pytest.raises(UserError, match="the clip of seed 5 is another one"):
-        chance.of_clip(5, truth, truth[chance.NUM_CONTEXT :], num_runs=2)
+        chance.of_clip(5, truth, truth[CONTEXT:], num_runs=2)

@@ -279,6 +279,7 @@ def test_help_that_is_cut_short_ends_quietly():
             "error: Missing value for flag --workdir",
         ),
         (["--mode=report", "--workdir"], "error: Missing value for flag --workdir"),
+        (["--mode=report", "-workdir"], "error: Missing value for flag -workdir"),
     ],
 )
 def test_mistakes_are_told_in_a_line(arguments, told):
@@ -295,7 +296,10 @@ def test_other_config_or_data_in_a_workdir_changes_nothing(trained, data, tmp_pa
     for mode, field in (("sample", "eval.num_samples=9"), ("evaluate", "sample.clips=1")):
         told = refused(f"--mode={mode}", f"--workdir={workdir}", f"--config.{field}")
         assert f"--mode={mode} does not read it" in told
-    assert "kl.weight" in refused("--mode=evaluate", f"--workdir={workdir}", "--config.kl.weight=1")
+    told = refused("--mode=evaluate", f"--workdir={workdir}", "--config.kl.weight=1")
+    assert "--config.kl.weight=1.0: belongs to training" in told
+    assert "eval.num_clips" in told
+    assert "sample.clips" not in told
     assert "clips 0 to" in refused(
         "--mode=sample", f"--workdir={workdir}", "--config.sample.clips=99"
     )

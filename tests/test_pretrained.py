@@ -114,12 +114,13 @@ def test_another_version_is_replaced_and_a_run_of_ones_own_is_not(unpacked, caps
     old = unpacked / "checkpoints" / str(step) / "old"
     old.touch()
     made_of_it = ("evaluation/latest.json", "samples/samples.json", "curves/mse.png", "report.html")
-    for name in made_of_it:
+    for name in (*made_of_it, "comparison.html"):
         files.write_json(unpacked / name, {})
+    (unpacked / "comparison_curves").symlink_to(unpacked / "curves")
     pretrained.unpack(unpacked)
     assert files.read_json(path) == run
-    assert "earlier version of the model is deleted" in capsys.readouterr().out
-    assert not [name for name in made_of_it if (unpacked / name).exists()]
+    assert "deletes what an earlier version of the model left" in capsys.readouterr().out
+    assert {path.name for path in unpacked.iterdir()} == {"checkpoints", "config.json", ".lock"}
     assert run_folder.saved_steps(unpacked) == [step]
     assert not old.exists()
     own = {name: value for name, value in run.items() if name != run_folder.SHIPPED}

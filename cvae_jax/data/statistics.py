@@ -106,9 +106,9 @@ def load(folder: pathlib.Path) -> Statistics:
 
 
 def from_json(fields: Mapping[str, Any]) -> Statistics:
-    """The statistics that JSON holds, which keeps every bit of them.
+    """The statistics that JSON holds, to the last bit but for deviations of MIN_STD or less.
 
-    But for a deviation of MIN_STD, which was written for what never changes.
+    Those were written for what never changes, and are read as 1.
 
     Raises:
         ValueError, KeyError, TypeError: the fields are others.

@@ -30,7 +30,7 @@ def read_csv(path: pathlib.Path) -> Table:
         raise BadClip(f"{path.name} is no text ({error.reason})") from error
     lines = [(i + 1, line.split(",")) for i, line in enumerate(text.split("\n")) if line.strip()]
     named = bool(lines) and not any(_is_number(cell) for cell in lines[0][1])
-    lines = lines[named:]
+    lines = lines[1:] if named else lines
     if not lines:
         raise BadClip(f"{path.name} has no rows of numbers")
     width = len(lines[0][1])

@@ -47,11 +47,7 @@ def unpack(workdir: Path = WORKDIR, folder: Path = FOLDER) -> None:
                     f"{workdir}: holds a run of your own, where the model that comes with the "
                     "project belongs; move that folder, or name a --workdir"
                 )
-            print(f"{workdir}: what was made of an earlier version of the model is deleted")
-        for of_earlier in ("checkpoints", "evaluation", "samples", "curves"):
-            if (workdir / of_earlier).exists():
-                shutil.rmtree(workdir / of_earlier)
-        (workdir / "report.html").unlink(missing_ok=True)
+        _delete_earlier(workdir)
         try:
             run, step = about["run"], np.int32(about["checkpoint_step"])
             config = validation.from_config_dict(run["config"])
@@ -64,6 +60,21 @@ def unpack(workdir: Path = WORKDIR, folder: Path = FOLDER) -> None:
         with Checkpoints(workdir) as checkpoints:
             checkpoints.save(int(step), state, run, None)
         write_json(workdir / run_folder.CONFIG_FILE, run | {run_folder.SHIPPED: digest})
+
+
+def _delete_earlier(workdir):
+    """Deletes what an earlier version of the model, or an interrupted call, left."""
+    folders = ("checkpoints", "evaluation", "samples", "curves", "comparison_curves")
+    found = [workdir / name for name in (*folders, "report.html", "comparison.html")]
+    found = [path for path in found if path.exists() or path.is_symlink()]
+    if found:
+        names = ", ".join(path.name for path in found)
+        print(f"{workdir}: deletes what an earlier version of the model left ({names})")
+    for path in found:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def pack(workdir: Path, folder: Path, command: str, checkpoint: str = "best") -> None:

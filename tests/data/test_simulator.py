@@ -89,7 +89,7 @@ def test_hidden_physics_is_drawn_after_the_scene_has_settled(object_poses):
     assert settled >= 3  # or the test would prove nothing
 
 
-def test_a_clip_is_run_again_by_its_actions():
+def test_a_clip_in_which_the_arm_never_gave_in_is_run_again_by_its_actions():
     first = record.simulate(3)
     again = record.simulate(3, action=first.action)
     other = record.simulate(3, hidden_seed=99, action=first.action)

@@ -187,6 +187,11 @@ def test_a_dead_worker_is_reported(tiny_data_dir, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*array_record*"))
 
 
+def _has_records(folder):
+    """Whether a record is written; no worker is then being forked, which would hold the lock."""
+    return any(path.stat().st_size for path in folder.rglob("*array_record*"))
+
+
 def _start_preparing(config, begun):
     """A process that has begun, as the function `begun` tells."""
     code = (
@@ -205,7 +210,7 @@ def _start_preparing(config, begun):
 def test_a_second_preparation_in_the_same_folder_is_refused(tiny_data_dir, tmp_path):
     config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
     full = dataclasses.replace(config, source="simulated_push")
-    first = _start_preparing(full, lambda: list(tmp_path.rglob("*incomplete*")))
+    first = _start_preparing(full, lambda: _has_records(tmp_path))
     try:
         with pytest.raises(UserError, match=r"another process is at work.*--config\.data\.dir"):
             preparation.prepare(config)
@@ -219,9 +224,7 @@ def test_a_second_preparation_in_the_same_folder_is_refused(tiny_data_dir, tmp_p
 
 def test_a_killed_preparation_leaves_nothing_that_counts(tiny_data_dir, tmp_path):
     config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
-    process = _start_preparing(
-        config, lambda: any(path.stat().st_size for path in tmp_path.rglob("*array_record*"))
-    )
+    process = _start_preparing(config, lambda: _has_records(tmp_path))
     process.send_signal(signal.SIGKILL)
     process.wait()
     with pytest.raises(UserError, match="not prepared"):

@@ -43,7 +43,14 @@ def simulate(
     hidden_seed: int | None = None,
     action: Float32[np.ndarray, "time 4"] | None = None,
 ) -> Run:
-    """What `clip` draws; with `action`, the arm does that, whatever it presses against."""
+    """What `clip` draws.
+
+    Args:
+        seed: as of `clip`.
+        hidden_seed: as of `clip`.
+        action: what the arm does, in the place of its own plans. Where it would press things into
+            something they stay for that frame, so that a clip in which it gave in is not repeated.
+    """
     seeds = [(seed, 0), (seed, 1), (seed if hidden_seed is None else hidden_seed, 2)]
     scene_rng, policy_rng, hidden_rng = (np.random.default_rng(entropy) for entropy in seeds)
     layout = scene.random_scene(scene_rng)
