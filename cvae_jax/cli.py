@@ -199,22 +199,20 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
             stored[section][field] = value
         return validation.from_config_dict(stored)
     refused = []
+    mode, passed_over = flag_values.mode, PASSED_OVER[flag_values.mode]
     own = [path for path in config_lib.fields() if path.startswith(("eval.", "sample."))]
-    allowed = [path for path in (*own, *OF_ANY_RUN) if path not in PASSED_OVER[flag_values.mode]]
+    allowed = [path for path in (*own, *OF_ANY_RUN) if path not in passed_over]
     for path, value in overrides.items():
         section, _, field = path.partition(".")
-        if path in PASSED_OVER[flag_values.mode]:
-            other = " (it draws sample.num_samples)" if path == "eval.num_samples" else ""
-            problem = f"--mode={flag_values.mode} does not read it{other}; leave it out"
-            refused.append(f"--config.{path}={value!r}: {problem}")
-            continue
         if path in allowed:
             stored[section][field] = value
-            continue
-        refused.append(
-            f"--config.{path}={value!r}: belongs to training; --mode={flag_values.mode} takes "
-            f"the run's own and lets you set {', '.join(allowed)}"
-        )
+        elif path in passed_over:
+            other = " (it draws sample.num_samples)" if path == "eval.num_samples" else ""
+            problem = f"--mode={mode} does not read it{other}; leave it out"
+            refused.append(f"--config.{path}={value!r}: {problem}")
+        else:
+            problem = f"belongs to training; --mode={mode} takes the run's own and lets you set"
+            refused.append(f"--config.{path}={value!r}: {problem} {', '.join(allowed)}")
     if refused:
         raise UserError("\n".join(refused))
     _apply_protocol(stored, overrides)

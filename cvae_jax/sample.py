@@ -67,12 +67,11 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
         for clip_id in clip_ids
     ]
     try:
-        _draw(folder, config, batch, make_predict(config)(state.params, batch), step, about)
+        predicted = make_predict(config)(state.params, batch)
+        overview = _draw(folder, config, batch, predicted, step, about)
     except FloatingPointError as error:
         raise evaluate.not_finite(workdir, step, str(error)) from error
-    many = len(set(config.sample.clip_ids)) > NUM_IN_OVERVIEW
-    first = f" (the first {NUM_IN_OVERVIEW})" if many else ""
-    print(f"checkpoint {step}: {len(clip_ids)} clips drawn in {folder}; open demo.gif{first}")
+    print(f"checkpoint {step}: {len(clip_ids)} clips drawn in {folder}; open {overview}")
 
 
 def rank(psnr_per_clip: Sequence[float]) -> dict[int, str]:
@@ -142,7 +141,10 @@ def _evaluated(workdir, step, config, source) -> list[float]:
 
 
 def _draw(folder, config, batch, predicted, step, about):
-    """Writes the files of all clips as they are predicted, and what the page needs to know."""
+    """Writes the files of all clips as they are predicted, and what the page needs to know.
+
+    Returns what shows them together, in words.
+    """
     num_context, num_samples = config.eval.num_context_frames, config.sample.num_samples
     length = num_context + config.eval.num_predicted_frames
     stale = set(folder.glob("clip_*.*"))  # of an earlier call, perhaps with other clips
@@ -167,8 +169,8 @@ def _draw(folder, config, batch, predicted, step, about):
     for file in stale:
         file.unlink()
     chosen = len(set(config.sample.clip_ids))  # without those that an evaluation added
-    chosen = min(chosen, NUM_IN_OVERVIEW)
-    overview = video.grid(batch.video[:chosen], np.stack(firsts[:chosen]), num_context)
+    together = min(chosen, NUM_IN_OVERVIEW)
+    overview = video.grid(batch.video[:together], np.stack(firsts[:together]), num_context)
     video.write_gif(folder / "demo.gif", overview, FRAMES_PER_SECOND)
     video.write_mp4(folder / "demo.mp4", overview, FRAMES_PER_SECOND)
     description = {
@@ -182,6 +184,7 @@ def _draw(folder, config, batch, predicted, step, about):
         "clips": about,
     }
     write_json(folder / "samples.json", description)
+    return "demo.gif" if together == chosen else f"demo.gif (the first {together})"
 
 
 def _psnr(samples, truth):

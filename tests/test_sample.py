@@ -56,7 +56,8 @@ def test_an_overview_of_many_clips_is_of_the_first(tmp_path):
     video = np.zeros((count, 2, 64, 64, 3), np.uint8)
     batch = Batch(video, video[..., 0, 0], video[..., 0, 0], np.arange(count))
     about = [{"clip": clip} for clip in range(count)]
-    sample._draw(tmp_path, config, batch, iter(video[:, None, 1:]), 1, about)
+    told = sample._draw(tmp_path, config, batch, iter(video[:, None, 1:]), 1, about)
+    assert told == "demo.gif (the first 16)"
     frames = iio.imread(tmp_path / "demo.gif")
     assert frames.shape[2] < 64 * 3 * (sample.NUM_IN_OVERVIEW + 2)
     assert iio.imread(tmp_path / "demo.mp4").shape[0] == 2
