@@ -6,8 +6,10 @@ A simulated clip can be run again: the same scene and the same actions, but othe
 (which vary from frame to frame too) and centres of gravity. How much the runs differ is what nobody
 can know who sees all of frame 0. Where the arm would press things into something, they stay.
 
-And it can be drawn with its things left where they lay in the last context frame: where that
-differs from the truth, pushed things are, or were.
+And it can be drawn with its things where they are not: left where they lay in the last context
+frame (where that differs from the truth, pushed things are, or were); in each frame going just as
+the arm does or resting, which is what cvae_jax/models/push.py can say; and going where they truly
+go, but never turning.
 """
 
 import argparse
@@ -45,6 +47,8 @@ class Errors(NamedTuple):
     chance: float
     model_where_things_moved: float
     things_left_where_things_moved: float
+    things_carried_where_things_moved: float
+    things_not_turned_where_things_moved: float
     chance_where_things_moved: float
     pixels_where_things_moved: float
 
@@ -125,9 +129,10 @@ def of_clip(
     true = _drawn(happened)
     if not np.array_equal(true, truth[NUM_CONTEXT:]):
         raise UserError(f"simulated_push: the clip of seed {seed} is another one than in the data")
-    still = happened.objects.copy()
-    still[NUM_CONTEXT:] = still[NUM_CONTEXT - 1]
-    left = _drawn(happened._replace(objects=still))
+    left, carried, not_turned = (
+        _drawn(happened._replace(objects=objects))
+        for objects in (_left(happened), _carried(happened), _not_turned(happened))
+    )
     runs = np.stack(
         [
             _drawn(record.simulate(seed, hidden_seed=number, action=happened.action))
@@ -136,10 +141,35 @@ def of_clip(
     )
     moved = (np.abs(_unit(left) - _unit(true)) > CHANGED).any(axis=-1, keepdims=True)
     model = np.square(_unit(predicted) - _unit(true))
-    things_left = np.square(_unit(left) - _unit(true))
     variance = _unit(runs).var(axis=0, ddof=1)
-    where_moved = [(error * moved).mean() for error in (model, things_left, variance)]
+    wrong = [np.square(_unit(things) - _unit(true)) for things in (left, carried, not_turned)]
+    where_moved = [(error * moved).mean() for error in (model, *wrong, variance)]
     return Errors(model.mean(), variance.mean(), *where_moved, moved.mean())
+
+
+def _left(run):
+    """Where things are if they stay as they are in the last context frame."""
+    objects = run.objects.copy()
+    objects[NUM_CONTEXT:] = objects[NUM_CONTEXT - 1]
+    return objects
+
+
+def _carried(run):
+    """Where they are if in each frame they go just as the arm or rest, whichever is nearer."""
+    arm = np.diff(run.gripper[:, None, :2], axis=0)
+    moves = np.diff(run.objects[..., :2], axis=0)
+    distance = [np.linalg.norm(moves - choice, axis=-1, keepdims=True) for choice in (arm, 0.0)]
+    carried = np.where(distance[0] < distance[1], arm, 0.0)
+    objects = _left(run)
+    objects[NUM_CONTEXT:, :, :2] += np.cumsum(carried[NUM_CONTEXT - 1 :], axis=0)
+    return objects
+
+
+def _not_turned(run):
+    """Where they are if they go where they truly go, held as in the last context frame."""
+    objects = run.objects.copy()
+    objects[NUM_CONTEXT:, :, 2] = objects[NUM_CONTEXT - 1, :, 2]
+    return objects
 
 
 def _hidden_seeds(seed, count):
