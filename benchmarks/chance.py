@@ -7,13 +7,14 @@ A simulated clip can be run again: the same scene and the same actions, but othe
 can know who sees all of frame 0. Where the arm would press things into something, they stay.
 
 And it can be drawn with its things where they are not: left where they lay in the last context
-frame (where that differs from the truth, pushed things are, or were); in each frame going just as
-the arm does or resting, which is what cvae_jax/models/push.py can say; and going where they truly
-go, but never turning.
+frame (where that differs from the truth, pushed things are, or were); in each frame carried by the
+arm's whole step or resting, by the best such choices; or where they truly go. In none of them they
+turn.
 """
 
 import argparse
 import dataclasses
+import itertools
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from cvae_jax.logs import Progress
 
 RESULTS = Path(__file__).parent / "results" / "chance.json"
 NUM_CONTEXT, NUM_TARGETS = 2, 10
+TARGETS = slice(NUM_CONTEXT, NUM_CONTEXT + NUM_TARGETS)
 SPLIT = "test"
 CHANGED = 0.05
 """A pixel is changed by a pushed thing where a channel differs by more, of a range of 1."""
@@ -155,13 +157,17 @@ def _left(run):
 
 
 def _carried(run):
-    """Where they are if in each frame they go just as the arm or rest, whichever is nearer."""
-    arm = np.diff(run.gripper[:, None, :2], axis=0)
-    moves = np.diff(run.objects[..., :2], axis=0)
-    distance = [np.linalg.norm(moves - choice, axis=-1, keepdims=True) for choice in (arm, 0.0)]
-    carried = np.where(distance[0] < distance[1], arm, 0.0)
+    """Where they are if each goes in each frame by the arm's step in x and y, or rests.
+
+    Of all such choices those that bring a thing nearest to its true places (least squares).
+    """
+    arm = np.diff(_places(run.gripper), axis=0, prepend=0.0)
+    choices = np.array(list(itertools.product((0.0, 1.0), repeat=NUM_TARGETS)))
+    ways = np.cumsum(choices[..., None] * arm, axis=1)
     objects = _left(run)
-    objects[NUM_CONTEXT:, :, :2] += np.cumsum(carried[NUM_CONTEXT - 1 :], axis=0)
+    for thing, true in enumerate(_places(run.objects).swapaxes(0, 1)):
+        best = np.square(ways - true).sum(axis=(1, 2)).argmin()
+        objects[TARGETS, thing, :2] += ways[best]
     return objects
 
 
@@ -170,6 +176,11 @@ def _not_turned(run):
     objects = run.objects.copy()
     objects[NUM_CONTEXT:, :, 2] = objects[NUM_CONTEXT - 1, :, 2]
     return objects
+
+
+def _places(poses):
+    """The way in x and y from the last context frame to each target."""
+    return poses[TARGETS, ..., :2] - poses[NUM_CONTEXT - 1, ..., :2]
 
 
 def _hidden_seeds(seed, count):

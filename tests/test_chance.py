@@ -29,24 +29,38 @@ def test_things_left_where_they_lay_are_wrong_where_things_moved():
     assert 0.0 < simpler[0] < simpler[1] < found.things_left_where_things_moved
 
 
-def test_things_that_go_as_in_a_simpler_world_are_right_in_it():
+def test_things_in_a_simpler_world_are_where_its_rule_says():
     run = record.simulate(PUSHING)
+    last = run.objects[CONTEXT - 1]
+    turns = np.arange(len(run.objects), dtype=float)[:, None]
+    steps = np.diff(run.gripper[CONTEXT - 1 : LENGTH, :2], axis=0)
+    carried = np.array([0, 1, 1, 0, 1, 0, 0, 1, 1, 1])[:, None]  # of the first thing
     world = run.objects.copy()
-    with_arm = run.gripper[CONTEXT - 1 :, :2] - run.gripper[CONTEXT - 1, :2]
-    world[CONTEXT - 1 :] = run.objects[CONTEXT - 1]
-    world[CONTEXT - 1 :, 0, :2] += with_arm  # the arm carries the first thing, the others rest
-    carried = run._replace(objects=world)
-    np.testing.assert_allclose(chance._carried(carried), world, atol=1e-12)
-    slow = world.copy()
-    slow[CONTEXT - 1 :, 0, :2] -= 0.6 * with_arm  # nearer to resting
-    found = chance._carried(run._replace(objects=slow))
-    np.testing.assert_array_equal(found[CONTEXT:, 0], np.tile(slow[CONTEXT - 1, 0], (28, 1)))
+    world[0] += 0.5  # what lies there before the last context frame does not count
+    world[CONTEXT - 1 :] = last
+    world[CONTEXT:LENGTH, 0, :2] += np.cumsum(carried * steps, axis=0)
+    world[..., 2] += turns
+    in_world = run._replace(objects=world)
 
-    turning = world.copy()
-    turning[..., 2] += np.arange(len(world))[:, None]
-    still = chance._not_turned(run._replace(objects=turning))
-    np.testing.assert_array_equal(still[CONTEXT - 1 :, :, 2], np.tile(turning[1, :, 2], (29, 1)))
-    np.testing.assert_array_equal(still[..., :2], world[..., :2])
+    left, with_arm, not_turned = (
+        where(in_world)[CONTEXT:LENGTH]
+        for where in (chance._left, chance._carried, chance._not_turned)
+    )
+    still = np.tile(world[CONTEXT - 1], (LENGTH - CONTEXT, 1, 1))
+    np.testing.assert_array_equal(left, still)
+    for places in (with_arm, not_turned):
+        np.testing.assert_allclose(places[..., :2], world[CONTEXT:LENGTH, :, :2], atol=1e-12)
+        np.testing.assert_array_equal(places[..., 2], still[..., 2])
+
+
+def test_a_thing_that_goes_half_of_the_arm_s_way_is_carried_in_some_frames():
+    run = record.simulate(PUSHING)
+    way = run.gripper[CONTEXT - 1 : LENGTH, :2] - run.gripper[CONTEXT - 1, :2]
+    world = run.objects.copy()
+    world[CONTEXT - 1 : LENGTH, 0, :2] = world[CONTEXT - 1, 0, :2] + 0.5 * way
+    gap = chance._carried(run._replace(objects=world))[CONTEXT:LENGTH] - world[CONTEXT:LENGTH]
+    longest = np.linalg.norm(np.diff(way, axis=0), axis=1).max()
+    assert 0.0 < np.linalg.norm(gap[:, 0, :2], axis=1).max() < longest
 
 
 def test_a_perfect_prediction_has_no_error():
