@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from benchmarks import timing
 from cvae_jax import evaluate, run_folder, sample, validation
@@ -95,10 +95,9 @@ def measure(workdir: Path, num_clips: int, num_runs: int) -> str:
     num_clips = min(num_clips, len(source))
     seeds = split_seeds({"train": 0, "validation": 0, SPLIT: num_clips})[SPLIT]
     state, step = evaluate.restore(workdir, config, "best")
-    length = NUM_CONTEXT + NUM_TARGETS
-    batch = pipeline.read_clips(source, range(len(seeds)), num_frames=length)
+    batch = pipeline.read_clips(source, range(num_clips), num_frames=TARGETS.stop)
     found = []
-    with Progress(len(seeds), description="run again", frames_per_step=length) as bar:
+    with Progress(num_clips, description="run again", frames_per_step=TARGETS.stop) as bar:
         predicted = sample.make_predict(config)(state.params, batch)
         try:
             for seed, truth, samples in zip(seeds, batch.video, predicted, strict=True):
@@ -110,7 +109,7 @@ def measure(workdir: Path, num_clips: int, num_runs: int) -> str:
     about = {
         "machine": machine,
         "checkpoint_step": step,
-        "num_clips": len(seeds),
+        "num_clips": num_clips,
         "num_runs": num_runs,
     }
     write_json(RESULTS, about | means._asdict())
@@ -141,11 +140,13 @@ def of_clip(
             for number in _hidden_seeds(seed, num_runs)
         ]
     )
-    moved = (np.abs(_unit(left) - _unit(true)) > CHANGED).any(axis=-1, keepdims=True)
-    model = np.square(_unit(predicted) - _unit(true))
-    variance = _unit(runs).var(axis=0, ddof=1)
-    wrong = [np.square(_unit(things) - _unit(true)) for things in (left, carried, not_turned)]
-    where_moved = [(error * moved).mean() for error in (model, *wrong, variance)]
+    model, wrong_left, *wrong = (
+        np.square((frames.astype(float) - true) / 255.0)
+        for frames in (predicted, left, carried, not_turned)
+    )
+    variance = (runs / 255.0).var(axis=0, ddof=1)
+    moved = (wrong_left > CHANGED**2).any(axis=-1, keepdims=True)
+    where_moved = [(error * moved).mean() for error in (model, wrong_left, *wrong, variance)]
     return Errors(model.mean(), variance.mean(), *where_moved, moved.mean())
 
 
@@ -161,13 +162,13 @@ def _carried(run):
 
     Of all such choices those that bring a thing nearest to its true places (least squares).
     """
-    arm = np.diff(_places(run.gripper), axis=0, prepend=0.0)
+    arm = np.diff(_ways(run.gripper), axis=0, prepend=0.0)
     choices = np.array(list(itertools.product((0.0, 1.0), repeat=NUM_TARGETS)))
-    ways = np.cumsum(choices[..., None] * arm, axis=1)
+    carried = np.cumsum(choices[..., None] * arm, axis=1)
     objects = _left(run)
-    for thing, true in enumerate(_places(run.objects).swapaxes(0, 1)):
-        best = np.square(ways - true).sum(axis=(1, 2)).argmin()
-        objects[TARGETS, thing, :2] += ways[best]
+    for thing, true in enumerate(_ways(run.objects).swapaxes(0, 1)):
+        best = np.square(carried - true).sum(axis=(1, 2)).argmin()
+        objects[TARGETS, thing, :2] += carried[best]
     return objects
 
 
@@ -178,7 +179,7 @@ def _not_turned(run):
     return objects
 
 
-def _places(poses):
+def _ways(poses):
     """The way in x and y from the last context frame to each target."""
     return poses[TARGETS, ..., :2] - poses[NUM_CONTEXT - 1, ..., :2]
 
@@ -191,13 +192,7 @@ def _hidden_seeds(seed, count):
 
 def _drawn(run: record.Run) -> Frames:
     """The targets of a run."""
-    frames = slice(0, NUM_CONTEXT + NUM_TARGETS)
-    drawn = drawing.draw(run.layout, run.gripper[frames], run.objects[frames])
-    return drawn[NUM_CONTEXT:]
-
-
-def _unit(frames: np.ndarray) -> Float[np.ndarray, "*shape"]:
-    return frames / 255.0
+    return drawing.draw(run.layout, run.gripper[TARGETS], run.objects[TARGETS])
 
 
 if __name__ == "__main__":
