@@ -183,9 +183,7 @@ def _config_of_run(flag_values, workdir: Path) -> Config:
     """
     from cvae_jax import run_folder
 
-    stored = run_folder.load(workdir)["config"]
-    fresh = config_lib.to_dict(Config())  # a run of an older version lacks newer fields of these
-    stored |= {name: fresh[name] | stored[name] for name in ("eval", "sample")}
+    stored = run_folder.stored_config(run_folder.load(workdir))
     overrides = flag_values["config"].override_values
     if not flag_values["config"].using_default_value:
         asked = config_lib.to_dict(_config_of_file(flag_values))

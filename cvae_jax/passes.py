@@ -71,18 +71,27 @@ def sample_noise(
     first: int | Int[Array, ""],
     count: int,
 ) -> Float[Array, "clip sample target z_dim"]:
-    """The noise of samples first, first + 1, ... of each clip.
+    """The noise of samples first, first + 1, ... of each clip; none that training has seen."""
+    key = jax.random.fold_in(jax.random.key(config.seed), _NOT_OF_TRAINING)
+    return noise_of(key, clip_id, first + jnp.arange(count), (num_targets, config.model.z_dim))
 
-    A function of seed, clip and sample alone, whatever batch, pass or device they are in; none
-    that training has seen.
+
+def noise_of(
+    key: jax.Array,
+    clip_id: Int[Array | np.ndarray, "clip"],
+    sample: Int[Array, "sample"],
+    shape: tuple[int, int],
+) -> Float[Array, "clip sample target z_dim"]:
+    """Noise of `shape` for samples of clips: a function of key, clip and sample alone.
+
+    So it is the same whatever batch, pass or device they are in.
     """
-    samples = first + jnp.arange(count)
 
     def of_clip(clip):
-        key = jax.random.fold_in(jax.random.key(config.seed), _NOT_OF_TRAINING)
-        key = jax.random.fold_in(key, clip)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, samples)
-        return noise_for(keys, (num_targets, config.model.z_dim))
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
+            jax.random.fold_in(key, clip), sample
+        )
+        return noise_for(keys, shape)
 
     return jax.vmap(of_clip)(jnp.asarray(clip_id))
 

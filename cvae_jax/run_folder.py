@@ -144,6 +144,12 @@ def saved_steps(workdir: Path) -> list[int]:
     return sorted(int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdecimal())
 
 
+def stored_config(run: dict[str, Any]) -> dict[str, Any]:
+    """The config of a run; of `eval` and `sample` what its version lacked has the default."""
+    fresh = config_lib.to_dict(Config())
+    return run["config"] | {name: fresh[name] | run["config"][name] for name in ("eval", "sample")}
+
+
 def _of_checkpoints(workdir: Path) -> dict[str, Any] | None:
     """What the latest checkpoint that can be read carries of its run, if there is one."""
     for step in reversed(saved_steps(workdir)):

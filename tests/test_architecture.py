@@ -20,6 +20,7 @@ WITHOUT_MODEL = (
 OVER_TIME = (
     *("rollout", "train_state", "train_step", "train", "checkpoints", "sample", "hosts"),
     *("evaluate", "measuring", "passes", "kept", "memory", "programs", "divergence", "diagnosis"),
+    "trained",
 )
 TOP = (*OVER_TIME, "report", "cli", "arguments", "run_folder", "parallel", "launcher")
 

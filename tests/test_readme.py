@@ -76,7 +76,8 @@ def test_shell_commands_are_of_programs_that_this_test_knows():
 
 
 def test_every_field_that_is_named_exists():
-    named = re.findall(rf"(?<![\w/.])(?:config\.)?((?:{'|'.join(SECTIONS)})\.[a-z_]+)\b", README)
+    text = re.sub(r"^```python\n.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(rf"(?<![\w/.])(?:config\.)?((?:{'|'.join(SECTIONS)})\.[a-z_]+)\b", text)
     named += [path for path in re.findall(r"--config\.([a-z_.]+)", README) if path]
     named = {name for name in named if not name.endswith(".py")}
     assert len(named) > 10

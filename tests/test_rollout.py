@@ -40,7 +40,7 @@ VARIANTS = {
 _jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def _random_parameter(rng, layer, name, shape):
+def random_parameter(rng, layer, name, shape):
     """Like a trained one: nothing zero, activations at scale, the sprite inside the frame."""
     noise = rng.normal(size=shape) / np.sqrt(max(np.prod(shape[:-1]), 10))
     scale = 0.02 if layer == "place" else 1.0
@@ -66,7 +66,7 @@ class Setting:
         )["params"]
         rng = np.random.default_rng(0)
         self.params = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: _random_parameter(rng, path[-2].key, path[-1].key, leaf.shape),
+            lambda path, leaf: random_parameter(rng, path[-2].key, path[-1].key, leaf.shape),
             shapes,
         )
 

@@ -34,10 +34,8 @@ def unpack(workdir: Path = WORKDIR, folder: Path = FOLDER) -> None:
     Raises:
       UserError: a file in `folder` is missing or damaged, or another run is in `workdir`.
     """
-    about = read_json(folder / f"{NAME}.json", _REMEDY)
-    path = folder / f"{NAME}.npz"
+    digest = _digest(folder / f"{NAME}.npz")
     with lock(workdir, "choose a --workdir"):
-        digest = _digest(path)
         if (workdir / run_folder.CONFIG_FILE).exists():
             there = run_folder.load(workdir).get(run_folder.SHIPPED)
             if there == digest:
@@ -47,19 +45,30 @@ def unpack(workdir: Path = WORKDIR, folder: Path = FOLDER) -> None:
                     f"{workdir}: holds a run of your own, where the model that comes with the "
                     "project belongs; move that folder, or name a --workdir"
                 )
+        run, state = read(folder)
         _delete_earlier(workdir)
-        try:
-            run, step = about["run"], np.int32(about["checkpoint_step"])
-            config = validation.from_config_dict(run["config"])
-            dims = len(run["data"]["action_mean"]), len(run["data"]["position_mean"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / NAME}.json: damaged ({error!r}); {_REMEDY}") from error
-        like = train_state.shapes(config, *dims)
-        state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-        state = state.replace(step=step, params=load(path, like.params))
         with Checkpoints(workdir) as checkpoints:
-            checkpoints.save(int(step), state, run, None)
+            checkpoints.save(int(state.step), state, run, None)
         write_json(workdir / run_folder.CONFIG_FILE, run | {run_folder.SHIPPED: digest})
+
+
+def read(folder: Path = FOLDER) -> tuple[dict[str, Any], train_state.TrainState]:
+    """What the model's config.json holds, and its state; that of the optimizer is empty.
+
+    Raises:
+      UserError: a file in `folder` is missing or damaged.
+    """
+    path = folder / f"{NAME}.json"
+    about = read_json(path, _REMEDY)
+    try:
+        run, step = about["run"], np.int32(about["checkpoint_step"])
+        config = validation.from_config_dict(run["config"])
+        dims = len(run["data"]["action_mean"]), len(run["data"]["position_mean"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error!r}); {_REMEDY}") from error
+    like = train_state.shapes(config, *dims)
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+    return run, state.replace(step=step, params=load(folder / f"{NAME}.npz", like.params))
 
 
 def _delete_earlier(workdir):

@@ -1,0 +1,139 @@
+"""A trained model in Python, which predicts from frames, actions and positions at hand.
+
+model = trained.load("runs/mine")
+frames = model.predict(jax.random.key(0), context, action, position, num_samples=3)
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from cvae_jax import evaluate, passes, pretrained, run_folder, validation
+from cvae_jax.config import Config
+from cvae_jax.data.statistics import Statistics
+from cvae_jax.rollout import Params
+from cvae_jax.types import to_unit_range
+
+
+class Trained(NamedTuple):
+    """A checkpoint, with the config of its run and the statistics of the data it has learned."""
+
+    config: Config
+    statistics: Statistics
+    params: Params
+    step: int
+
+    def predict(
+        self,
+        key: jax.Array,
+        context: ArrayLike,
+        action: ArrayLike,
+        position: ArrayLike | None = None,
+        *,
+        num_samples: int = 1,
+    ) -> Float[Array, "batch sample target height width 3"]:
+        """The frames that follow the context; each sample has its own latents from the prior.
+
+        A pure function, compiled once for arrays of a shape: it may stand within `jax.jit` and
+        `jax.vmap`, and `jax.grad` differentiates it by actions and positions. Time is that of
+        context and targets.
+
+        Args:
+            key: of the latents; those of a clip's sample do not depend on the rest of the batch.
+            context: uint8 (batch, context, height, width, 3), the first frames.
+            action: (batch, time, action_dim) in the units of the data; `action[:, t]` leads from
+                frame t to frame t + 1, so that the last one is not used.
+            position: (batch, time, position_dim) in the units of the data, of the targets too;
+                needed where `model.condition` is `action_position` alone.
+            num_samples: of each clip.
+
+        Returns:
+            float32 in [0, 1].
+
+        Raises:
+            ValueError: an array that does not fit the model or the others.
+        """
+        context = jnp.asarray(context)
+        if context.dtype != jnp.uint8:
+            raise ValueError(f"context: {context.dtype}; must be uint8, 0 to 255")
+        _check("context", context, ("batch", "context", *self.statistics.frame_size, 3))
+        batch, num_context = context.shape[:2]
+        action = jnp.asarray(action, jnp.float32)
+        _check("action", action, (batch, "time", len(self.statistics.action_mean)))
+        time = action.shape[1]
+        if not 1 <= num_context < time:
+            raise ValueError(
+                f"action: of {time} frames, context of {num_context}; give 1 context frame or "
+                "more, and the actions of the frames to come too"
+            )
+        if position is not None:
+            position = jnp.asarray(position, jnp.float32)
+            _check("position", position, (batch, time, len(self.statistics.position_mean)))
+        elif self.config.model.condition == "action_position":
+            raise ValueError("position: missing; the model's condition is action_position")
+        if num_samples < 1:
+            raise ValueError(f"num_samples={num_samples}: must be at least 1")
+        predict = _program(self.config, num_samples)
+        return predict(self.params, self._scale(), key, context, action, position)
+
+    def _scale(self):
+        found = self.statistics
+        return (found.action_mean, found.action_std), (found.position_mean, found.position_std)
+
+
+def load(workdir: str | os.PathLike[str] | None = None, checkpoint: str = "best") -> Trained:
+    """The model of a run, or without a workdir the one that comes with the project.
+
+    Args:
+        workdir: of the run; nothing is written there, and its data need not be there.
+        checkpoint: `best` by validation PSNR, `latest` or a step.
+
+    Raises:
+        UserError: no such run or checkpoint, or one that is damaged.
+    """
+    if workdir is None:
+        run, state = pretrained.read()
+    else:
+        run = run_folder.load(Path(workdir))
+    config = validation.from_config_dict(run_folder.stored_config(run))
+    if workdir is not None:
+        state, _ = evaluate.restore(Path(workdir), config, checkpoint)
+    params = jax.tree.map(jnp.asarray, state.params)
+    return Trained(config, run_folder.statistics_of(run), params, int(state.step))
+
+
+@functools.cache
+def _program(config: Config, num_samples: int) -> Callable:
+    generate = passes.make_generate(config)
+
+    def predict(params, scale, key, context, action, position):
+        (action_mean, action_std), (position_mean, position_std) = scale
+        action = (action - action_mean) / action_std
+        if position is None:
+            position = jnp.zeros((*action.shape[:2], 0))
+        else:
+            position = (position - position_mean) / position_std
+        batch, num_context = context.shape[:2]
+        shape = (action.shape[1] - num_context, config.model.z_dim)
+        noise = passes.noise_of(key, jnp.arange(batch), jnp.arange(num_samples), shape)
+        return generate(params, to_unit_range(context), action, position, noise)
+
+    return jax.jit(predict)
+
+
+def _check(what: str, array: jax.Array, expected: tuple[int | str, ...]) -> None:
+    """Raises ValueError unless the array has the shape, in which a word is any size."""
+    fits = array.ndim == len(expected) and all(
+        isinstance(size, str) or size == found
+        for found, size in zip(array.shape, expected, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(map(str, expected))
+        raise ValueError(f"{what}: shape {array.shape}; must be ({wanted})")
