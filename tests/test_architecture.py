@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,14 @@ def test_nothing_imports_tensorflow(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_file_is_long(path):
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_every_file_of_the_package_is_installed():
+    """Modules where each folder has an __init__.py, other files by pyproject.toml's patterns."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert settings["packages"]["find"]["include"] == [f"{PACKAGE.name}*"]
+    assert {path.parent / "__init__.py" for path in FILES} <= set(FILES)
+    patterns = settings["package-data"][PACKAGE.name]
+    installed = {path for pattern in patterns for path in PACKAGE.glob(pattern)}
+    kept = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert kept - set(FILES) <= installed
