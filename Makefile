@@ -65,4 +65,4 @@ $(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .cache
+	rm -rf $(VENV) .cache build cvae_jax.egg-info

@@ -101,7 +101,7 @@ def _generation(width, clips, context, predicted, samples, feedback, precision="
 def _evaluation(width, clips, batch, context, predicted, feedback, precision="float32"):
     config = make_config(width, feedback, batch, context, predicted, precision=precision)
     arrays = random_batch(clips, context + predicted)
-    params, generate = train_state.create(config, 4, 3).params, passes.make_generate(config)
+    params, generate = train_state.create(config, 4, 3).params, passes.make_generate(config.model)
 
     @jax.jit
     def program(params, key, video, action, position):

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cvae_jax import baselines, fvd, losses, lpips, metrics, protocols, rollout
-from cvae_jax.config import Config, EvalConfig
+from cvae_jax.config import Config, EvalConfig, ModelConfig
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.models.gaussian import noise_for
 from cvae_jax.types import to_unit_range
@@ -96,16 +96,16 @@ def noise_of(
     return jax.vmap(of_clip)(jnp.asarray(clip_id))
 
 
-def make_generate(config: Config) -> Callable:
+def make_generate(config: ModelConfig) -> Callable:
     """`generate(params, context, action, position, noise)`: frames, as `rollout.generate`.
 
     They are (clip, sample, target, height, width, 3) in [0, 1], of noise (clip, sample, target,
     z_dim); action and position are those of context and targets.
     """
-    model = CVAE(config.model)
+    model = CVAE(config)
 
     def generate(params, context, action, position, noise):
-        conditions = rollout.align_conditions(action, position, config.model.condition)
+        conditions = rollout.align_conditions(action, position, config.condition)
         return rollout.generate(model, params, context, conditions, noise)
 
     return generate
@@ -116,7 +116,7 @@ def make_score(config: Config, evaluation: EvalConfig, count: int) -> Callable:
 
     Gives figures and the new spread: `model/...` (clip, sample, target), `spread` (clip, target).
     """
-    generate, scores = make_generate(config), _make_scores(evaluation)
+    generate, scores = make_generate(config.model), _make_scores(evaluation)
     num_context, num_samples = evaluation.num_context_frames, evaluation.num_samples
 
     def score(networks, inputs, first):
@@ -139,7 +139,7 @@ def make_describe(config: Config, evaluation: EvalConfig, thorough: bool) -> Cal
     others: by name, actions and positions in place of the clip's own. change: as of
     `baselines.mean_change`, or None. Scores have one sample, the first one's noise.
     """
-    generate, scores = make_generate(config), _make_scores(evaluation)
+    generate, scores = make_generate(config.model), _make_scores(evaluation)
     model, psnr = CVAE(config.model), _psnr(evaluation)
     num_context = evaluation.num_context_frames
 
@@ -171,7 +171,7 @@ def make_features(config: Config, evaluation: EvalConfig) -> Callable:
 
     Of context and targets: the true ones, sample 1's, and the last context frame repeated.
     """
-    generate, num_context = make_generate(config), evaluation.num_context_frames
+    generate, num_context = make_generate(config.model), evaluation.num_context_frames
 
     def features(networks, batch, _):
         context = to_unit_range(batch.video[:, :num_context])

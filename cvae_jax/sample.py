@@ -89,7 +89,7 @@ def make_predict(config: Config) -> Callable[[rollout.Params, Batch], Iterator[n
     memory; how many devices there are may change the rounding. Frames that are not finite raise
     FloatingPointError with the name of their clip.
     """
-    generate, num_context = passes.make_generate(config), config.eval.num_context_frames
+    generate, num_context = passes.make_generate(config.model), config.eval.num_context_frames
     num_samples, num_targets = config.sample.num_samples, config.eval.num_predicted_frames
     num_devices = min(parallel.round_up(1), num_samples)
     of_device = -(-num_samples // num_devices)

@@ -1,28 +1,32 @@
-"""A trained model in Python, which predicts from frames, actions and positions at hand.
+"""A trained model for other programs: predicts from frames, actions and positions at hand."""
 
-model = trained.load("runs/mine")
-frames = model.predict(jax.random.key(0), context, action, position, num_samples=3)
-"""
-
+import contextlib
+import dataclasses
 import functools
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from logging import getLogger
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from absl import logging
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from cvae_jax import evaluate, passes, pretrained, run_folder, validation
-from cvae_jax.config import Config
+from cvae_jax.config import Config, ModelConfig
 from cvae_jax.data.statistics import Statistics
+from cvae_jax.errors import UserError
 from cvae_jax.rollout import Params
 from cvae_jax.types import to_unit_range
 
+_BEST = "best"
 
-class Trained(NamedTuple):
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
     """A checkpoint, with the config of its run and the statistics of the data it has learned."""
 
     config: Config
@@ -42,11 +46,12 @@ class Trained(NamedTuple):
         """The frames that follow the context; each sample has its own latents from the prior.
 
         A pure function, compiled once for arrays of a shape: it may stand within `jax.jit` and
-        `jax.vmap`, and `jax.grad` differentiates it by actions and positions. Time is that of
-        context and targets.
+        `jax.vmap`, and `jax.grad` (reverse mode alone) differentiates it by actions and positions.
+        Time is that of context and targets. For plans that are to be compared, map it over
+        actions and positions, so that all have the same latents and the context is encoded once.
 
         Args:
-            key: of the latents; those of a clip's sample do not depend on the rest of the batch.
+            key: of the latents, which depend on it, the sample and the clip's place in the batch.
             context: uint8 (batch, context, height, width, 3), the first frames.
             action: (batch, time, action_dim) in the units of the data; `action[:, t]` leads from
                 frame t to frame t + 1, so that the last one is not used.
@@ -78,17 +83,16 @@ class Trained(NamedTuple):
             _check("position", position, (batch, time, len(self.statistics.position_mean)))
         elif self.config.model.condition == "action_position":
             raise ValueError("position: missing; the model's condition is action_position")
-        if num_samples < 1:
-            raise ValueError(f"num_samples={num_samples}: must be at least 1")
-        predict = _program(self.config, num_samples)
-        return predict(self.params, self._scale(), key, context, action, position)
+        for what, count in (("batch", batch), ("num_samples", num_samples)):
+            if count < 1:
+                raise ValueError(f"{what}={count}: must be at least 1")
+        scale = self.statistics
+        scales = (scale.action_mean, scale.action_std), (scale.position_mean, scale.position_std)
+        predict = _program(self.config.model, num_samples)
+        return predict(self.params, scales, key, context, action, position)
 
-    def _scale(self):
-        found = self.statistics
-        return (found.action_mean, found.action_std), (found.position_mean, found.position_std)
 
-
-def load(workdir: str | os.PathLike[str] | None = None, checkpoint: str = "best") -> Trained:
+def load(workdir: str | os.PathLike[str] | None = None, checkpoint: str | int = _BEST) -> Trained:
     """The model of a run, or without a workdir the one that comes with the project.
 
     Args:
@@ -99,29 +103,53 @@ def load(workdir: str | os.PathLike[str] | None = None, checkpoint: str = "best"
         UserError: no such run or checkpoint, or one that is damaged.
     """
     if workdir is None:
+        if checkpoint != _BEST:
+            raise UserError(
+                f"checkpoint={checkpoint}: the model that comes with the project has no others; "
+                "leave it out or name a workdir"
+            )
         run, state = pretrained.read()
+        config = _config(run)
     else:
         run = run_folder.load(Path(workdir))
-    config = validation.from_config_dict(run_folder.stored_config(run))
-    if workdir is not None:
-        state, _ = evaluate.restore(Path(workdir), config, checkpoint)
-    params = jax.tree.map(jnp.asarray, state.params)
+        config = _config(run)
+        with _logs_kept():
+            state, _ = evaluate.restore(Path(workdir), config, str(checkpoint))
+    params = jax.tree.map(jnp.asarray, jax.device_get(state.params))
     return Trained(config, run_folder.statistics_of(run), params, int(state.step))
 
 
+def _config(run):
+    return validation.from_config_dict(run_folder.stored_config(run))
+
+
+@contextlib.contextmanager
+def _logs_kept() -> Iterator[None]:
+    """Undoes what a command sets for the rest of its process, and another program would miss."""
+    verbosity, hook = logging.get_verbosity(), sys.unraisablehook
+    levels = {name: getLogger(name).level for name in ("absl", "asyncio")}
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        sys.unraisablehook = hook
+        for name, level in levels.items():
+            getLogger(name).setLevel(level)
+
+
 @functools.cache
-def _program(config: Config, num_samples: int) -> Callable:
+def _program(config: ModelConfig, num_samples: int) -> Callable:
     generate = passes.make_generate(config)
 
-    def predict(params, scale, key, context, action, position):
-        (action_mean, action_std), (position_mean, position_std) = scale
+    def predict(params, scales, key, context, action, position):
+        (action_mean, action_std), (position_mean, position_std) = scales
         action = (action - action_mean) / action_std
         if position is None:
             position = jnp.zeros((*action.shape[:2], 0))
         else:
             position = (position - position_mean) / position_std
         batch, num_context = context.shape[:2]
-        shape = (action.shape[1] - num_context, config.model.z_dim)
+        shape = (action.shape[1] - num_context, config.z_dim)
         noise = passes.noise_of(key, jnp.arange(batch), jnp.arange(num_samples), shape)
         return generate(params, to_unit_range(context), action, position, noise)
 

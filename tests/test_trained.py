@@ -1,7 +1,10 @@
 """What other programs load and call."""
 
 import dataclasses
+import logging
+import sys
 
+import absl.logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,12 +60,12 @@ def test_it_predicts_what_an_evaluation_does(trained):
     assert model.step == config.train.num_steps
     raw = [source.read(clip, 0, TIME) for clip in range(2)]
     video, action, position = (np.stack(parts) for parts in zip(*raw, strict=True))
-    key = jax.random.fold_in(jax.random.key(config.seed), passes._NOT_OF_TRAINING)
-    found = model.predict(key, video[:, :CONTEXT], action, position, num_samples=2)
+    found = model.predict(KEY, video[:, :CONTEXT], action, position, num_samples=2)
 
     batch = pipeline.read_clips(source, range(2), num_frames=TIME)
-    noise = passes.sample_noise(config, batch.clip_id, TIME - CONTEXT, 0, 2)
-    expected = jax.jit(passes.make_generate(config))(
+    shape = (TIME - CONTEXT, config.model.z_dim)
+    noise = passes.noise_of(KEY, jnp.arange(2), jnp.arange(2), shape)
+    expected = jax.jit(passes.make_generate(config.model))(
         model.params,
         to_unit_range(jnp.asarray(video[:, :CONTEXT])),
         batch.action,
@@ -85,8 +88,9 @@ def test_latents_are_of_key_clip_and_sample_alone(model):
 
 
 @pytest.mark.parametrize("name", ["action", "position"])
-def test_gradients_tell_what_a_frame_depends_on(model, name):
-    inputs = jax.tree.map(jnp.asarray, _inputs(1))
+@pytest.mark.parametrize("options", [{}, {"output": "composite", "feedback": "frame"}], ids=str)
+def test_gradients_tell_what_a_frame_depends_on(options, name):
+    model, inputs = _model(**options), jax.tree.map(jnp.asarray, _inputs(1))
     target = 1  # frame CONTEXT + 1
 
     @jax.jit
@@ -94,6 +98,7 @@ def test_gradients_tell_what_a_frame_depends_on(model, name):
         return model.predict(KEY, **inputs | {name: array})[0, 0, target].sum()
 
     gradient = np.abs(jax.grad(of_frame)(inputs[name])[0]).max(axis=-1)
+    assert np.isfinite(gradient).all()
     last = CONTEXT + target - (name == "action")  # action[t] leads from frame t on
     assert gradient[last] > 0.0
     assert (gradient[last + 1 :] == 0.0).all()
@@ -133,6 +138,7 @@ def test_positions_may_be_left_out_where_the_model_has_none(condition):
         ({"position": np.zeros((2, 4, 3))}, r"position: shape \(2, 4, 3\); must be \(2, 5, 3\)"),
         ({"position": None}, "position: missing; the model's condition is action_position"),
         ({"num_samples": 0}, "num_samples=0: must be at least 1"),
+        (_inputs(0), "batch=0: must be at least 1"),
     ],
 )
 def test_what_does_not_fit_is_told(model, wrong, message):
@@ -140,11 +146,35 @@ def test_what_does_not_fit_is_told(model, wrong, message):
         model.predict(KEY, **_inputs() | wrong)
 
 
-def test_a_run_that_is_not_there_is_told(tmp_path, trained):
+def test_a_run_or_checkpoint_that_is_not_there_is_told(tmp_path, trained):
     with pytest.raises(UserError, match="no such folder"):
         load(tmp_path / "nothing")
-    with pytest.raises(UserError, match="checkpoint=7"):
-        load(str(trained), "7")
+    for step in (7, "7"):
+        with pytest.raises(UserError, match="checkpoint=7"):
+            load(str(trained), step)
+    with pytest.raises(UserError, match="checkpoint=7: the model that comes with the project has"):
+        load(checkpoint=7)
+
+
+def _settings():
+    loggers = [logging.getLogger(name).level for name in ("", "absl", "asyncio")]
+    return loggers, absl.logging.get_verbosity(), sys.unraisablehook
+
+
+def test_loading_leaves_the_program_and_the_run_as_they_are(trained, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)
+    monkeypatch.setattr(logging.getLogger("asyncio"), "level", logging.INFO)
+    files = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    before = _settings()
+    load(trained)
+    assert _settings() == before
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == files
+
+
+def test_a_run_s_model_predicts_on_another_device(trained):
+    """What is restored is not tied to the first one."""
+    model = load(trained)
+    assert not any(leaf.committed for leaf in jax.tree.leaves(model.params))
 
 
 def test_the_model_that_comes_with_the_project_is_the_one_that_is_unpacked(tmp_path, monkeypatch):
@@ -157,9 +187,10 @@ def test_the_model_that_comes_with_the_project_is_the_one_that_is_unpacked(tmp_p
 
 
 def test_lines_of_the_readme_do_what_it_says():
-    (example,) = (text for kind, text in BLOCKS if kind == "python")
     found = {}
-    exec(example, found)
+    for kind, text in BLOCKS:
+        if kind == "python":
+            exec(text, found)
     truth = simulator.clip(seed=2_000_000).video
     errors = [
         np.square(frames / 255.0 - truth[2:12] / 255.0).mean()
@@ -167,3 +198,6 @@ def test_lines_of_the_readme_do_what_it_says():
     ]
     assert found["frames"].shape == (1, 3, 10, 64, 64, 3)
     assert errors[0] < 0.1 * errors[1]
+    predicted = found["predicted"]
+    assert predicted.shape == (48, 1, 10, 64, 64, 3)
+    np.testing.assert_allclose(predicted[47, 0] * 255, found["frames"][0, 0], atol=0.51)
