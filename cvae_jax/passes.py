@@ -73,10 +73,12 @@ def sample_noise(
 ) -> Float[Array, "clip sample target z_dim"]:
     """The noise of samples first, first + 1, ... of each clip; none that training has seen."""
     key = jax.random.fold_in(jax.random.key(config.seed), _NOT_OF_TRAINING)
-    return noise_of(key, clip_id, first + jnp.arange(count), (num_targets, config.model.z_dim))
+    return noise_of_samples(
+        key, clip_id, first + jnp.arange(count), (num_targets, config.model.z_dim)
+    )
 
 
-def noise_of(
+def noise_of_samples(
     key: jax.Array,
     clip_id: Int[Array | np.ndarray, "clip"],
     sample: Int[Array, "sample"],

@@ -46,7 +46,8 @@ class Trained:
         """The frames that follow the context; each sample has its own latents from the prior.
 
         A pure function, compiled once for arrays of a shape: it may stand within `jax.jit` and
-        `jax.vmap`, and `jax.grad` (reverse mode alone) differentiates it by actions and positions.
+        `jax.vmap`, and be differentiated by actions and positions in reverse mode (`jax.grad` of a
+        number that is computed of the frames).
         Time is that of context and targets. For plans that are to be compared, map it over
         actions and positions, so that all have the same latents and the context is encoded once.
 
@@ -86,8 +87,8 @@ class Trained:
         for what, count in (("batch", batch), ("num_samples", num_samples)):
             if count < 1:
                 raise ValueError(f"{what}={count}: must be at least 1")
-        scale = self.statistics
-        scales = (scale.action_mean, scale.action_std), (scale.position_mean, scale.position_std)
+        found = self.statistics
+        scales = (found.action_mean, found.action_std), (found.position_mean, found.position_std)
         predict = _program(self.config.model, num_samples)
         return predict(self.params, scales, key, context, action, position)
 
@@ -125,7 +126,7 @@ def _config(run):
 
 @contextlib.contextmanager
 def _logs_kept() -> Iterator[None]:
-    """Undoes what a command sets for the rest of its process, and another program would miss."""
+    """Restores the settings of logs and hooks that `Checkpoints` makes for the whole process."""
     verbosity, hook = logging.get_verbosity(), sys.unraisablehook
     levels = {name: getLogger(name).level for name in ("absl", "asyncio")}
     try:
@@ -150,7 +151,7 @@ def _program(config: ModelConfig, num_samples: int) -> Callable:
             position = (position - position_mean) / position_std
         batch, num_context = context.shape[:2]
         shape = (action.shape[1] - num_context, config.z_dim)
-        noise = passes.noise_of(key, jnp.arange(batch), jnp.arange(num_samples), shape)
+        noise = passes.noise_of_samples(key, jnp.arange(batch), jnp.arange(num_samples), shape)
         return generate(params, to_unit_range(context), action, position, noise)
 
     return jax.jit(predict)

@@ -64,7 +64,7 @@ def test_it_predicts_what_an_evaluation_does(trained):
 
     batch = pipeline.read_clips(source, range(2), num_frames=TIME)
     shape = (TIME - CONTEXT, config.model.z_dim)
-    noise = passes.noise_of(KEY, jnp.arange(2), jnp.arange(2), shape)
+    noise = passes.noise_of_samples(KEY, jnp.arange(2), jnp.arange(2), shape)
     expected = jax.jit(passes.make_generate(config.model))(
         model.params,
         to_unit_range(jnp.asarray(video[:, :CONTEXT])),
@@ -164,15 +164,18 @@ def _settings():
 def test_loading_leaves_the_program_and_the_run_as_they_are(trained, monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)
     monkeypatch.setattr(logging.getLogger("asyncio"), "level", logging.INFO)
+    was = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.INFO)
     files = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     before = _settings()
     load(trained)
-    assert _settings() == before
+    after = _settings()
+    absl.logging.set_verbosity(was)
+    assert after == before
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == files
 
 
-def test_a_run_s_model_predicts_on_another_device(trained):
-    """What is restored is not tied to the first one."""
+def test_a_run_s_parameters_are_tied_to_no_device(trained):
     model = load(trained)
     assert not any(leaf.committed for leaf in jax.tree.leaves(model.params))
 
