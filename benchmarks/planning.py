@@ -189,7 +189,9 @@ def choose(
         (predicted[chosen], video.RED),
         (outcomes[chosen].frame, video.GREY),
     ]
-    return found, np.concatenate([_framed(frame, colour) for frame, colour in rows])
+    return found, np.concatenate(
+        [video.panel(frame[None], 0, colour, scale=2)[0] for frame, colour in rows]
+    )
 
 
 def carry_out(seed: int, plan: Float32[np.ndarray, "_ 4"]) -> Outcome:
@@ -210,11 +212,6 @@ def _distance(objects, goal):
 def _errors(frames, goal):
     frames, wanted = (to_unit_range(jnp.asarray(x)) for x in (np.stack(frames), goal.frame))
     return np.asarray(jnp.square(frames - wanted).mean(axis=(1, 2, 3)))
-
-
-def _framed(frame, colour):
-    enlarged = frame.repeat(2, axis=0).repeat(2, axis=1)
-    return video.frame_with_border(enlarged[None], 0, colour)[0]
 
 
 if __name__ == "__main__":

@@ -47,9 +47,9 @@ class Trained:
 
         A pure function, compiled once for arrays of a shape: it may stand within `jax.jit` and
         `jax.vmap`, and be differentiated by actions and positions in reverse mode (`jax.grad` of a
-        number that is computed of the frames).
-        Time is that of context and targets. For plans that are to be compared, map it over
-        actions and positions, so that all have the same latents and the context is encoded once.
+        number that is computed of the frames). Time is that of context and targets. For plans that
+        are to be compared, map it over actions and positions, so that all have the same latents
+        and the context is encoded once.
 
         Args:
             key: of the latents, which depend on it, the sample and the clip's place in the batch.
@@ -79,18 +79,19 @@ class Trained:
                 f"action: of {time} frames, context of {num_context}; give 1 context frame or "
                 "more, and the actions of the frames to come too"
             )
-        if position is not None:
-            position = jnp.asarray(position, jnp.float32)
-            _check("position", position, (batch, time, len(self.statistics.position_mean)))
-        elif self.config.model.condition == "action_position":
-            raise ValueError("position: missing; the model's condition is action_position")
+        position_dim = len(self.statistics.position_mean)
+        if position is None:
+            if self.config.model.condition == "action_position":
+                raise ValueError("position: missing; the model's condition is action_position")
+            position = jnp.zeros((batch, time, position_dim))
+        position = jnp.asarray(position, jnp.float32)
+        _check("position", position, (batch, time, position_dim))
         for what, count in (("batch", batch), ("num_samples", num_samples)):
             if count < 1:
                 raise ValueError(f"{what}={count}: must be at least 1")
-        found = self.statistics
-        scales = (found.action_mean, found.action_std), (found.position_mean, found.position_std)
         predict = _program(self.config.model, num_samples)
-        return predict(self.params, scales, key, context, action, position)
+        conditions = self.statistics.normalised(action, position)
+        return predict(self.params, key, context, *conditions)
 
 
 def load(workdir: str | os.PathLike[str] | None = None, checkpoint: str | int = _BEST) -> Trained:
@@ -126,7 +127,10 @@ def _config(run):
 
 @contextlib.contextmanager
 def _logs_kept() -> Iterator[None]:
-    """Restores the settings of logs and hooks that `Checkpoints` makes for the whole process."""
+    """Restores the settings of logs and hooks that `Checkpoints` makes for the whole process.
+
+    It leaves them itself, as the rest of a save or restore that failed ends after it is closed.
+    """
     verbosity, hook = logging.get_verbosity(), sys.unraisablehook
     levels = {name: getLogger(name).level for name in ("absl", "asyncio")}
     try:
@@ -142,13 +146,7 @@ def _logs_kept() -> Iterator[None]:
 def _program(config: ModelConfig, num_samples: int) -> Callable:
     generate = passes.make_generate(config)
 
-    def predict(params, scales, key, context, action, position):
-        (action_mean, action_std), (position_mean, position_std) = scales
-        action = (action - action_mean) / action_std
-        if position is None:
-            position = jnp.zeros((*action.shape[:2], 0))
-        else:
-            position = (position - position_mean) / position_std
+    def predict(params, key, context, action, position):
         batch, num_context = context.shape[:2]
         shape = (action.shape[1] - num_context, config.z_dim)
         noise = passes.noise_of_samples(key, jnp.arange(batch), jnp.arange(num_samples), shape)

@@ -51,6 +51,14 @@ def frame_with_border(
     return framed
 
 
+def panel(
+    video: Video, num_context_frames: int, predicted_colour: tuple[int, int, int], scale: int
+) -> Drawn:
+    """Enlarges a clip without blurring it and frames it."""
+    enlarged = video.repeat(scale, axis=1).repeat(scale, axis=2)
+    return frame_with_border(enlarged, num_context_frames, predicted_colour)
+
+
 def side_by_side(truth: Video, samples: Videos, num_context_frames: int, scale: int = 3) -> Drawn:
     """Draws one clip to be watched: the truth above, its predictions in a row below.
 
@@ -62,17 +70,17 @@ def side_by_side(truth: Video, samples: Videos, num_context_frames: int, scale: 
         scale: whole factor by which frames are enlarged.
     """
     times = [f"t = {time}" for time in range(len(truth))]
-    above = _captioned([_panel(truth, num_context_frames, GREY, scale)], ["truth"], times)
+    above = _captioned([panel(truth, num_context_frames, GREY, scale)], ["truth"], times)
     names = _sample_names(len(samples))
-    panels = [_panel(sample, num_context_frames, RED, scale) for sample in samples]
+    panels = [panel(sample, num_context_frames, RED, scale) for sample in samples]
     return _stack([above, _captioned(panels, names, None)])
 
 
 def grid(truths: Videos, predictions: Videos, num_context_frames: int, scale: int = 3) -> Drawn:
     """Draws several clips at once: a column for each, the truth above, the prediction below."""
     times = [f"t = {time}" for time in range(truths.shape[1])]
-    above = [_panel(truth, num_context_frames, GREY, scale) for truth in truths]
-    below = [_panel(prediction, num_context_frames, RED, scale) for prediction in predictions]
+    above = [panel(truth, num_context_frames, GREY, scale) for truth in truths]
+    below = [panel(prediction, num_context_frames, RED, scale) for prediction in predictions]
     blanks = [""] * (len(truths) - 1)
     rows = [
         _captioned(above, ["truth", *blanks], times),
@@ -91,7 +99,7 @@ def strip(truth: Video, samples: Videos, num_context_frames: int, scale: int = 2
     margin = max(_text_width(name) for name in names) + GAP
     rows = []
     for name, colour, video in zip(names, colours, [truth, *samples], strict=True):
-        frames = _panel(video, num_context_frames, colour, scale)
+        frames = panel(video, num_context_frames, colour, scale)
         title = _text(name, margin, frames.shape[1], align="left")
         rows.append(_beside([title[None], *(frame[None] for frame in frames)]))
     width = frames.shape[2]
@@ -171,14 +179,6 @@ def _nearest(
     chunks = np.array_split(colours, len(colours) // 4096 + 1)
     nearest = [np.argmin((targets**2).sum(1) - 2 * chunk @ targets.T, 1) for chunk in chunks]
     return np.concatenate(nearest).astype(np.uint8)[inverse].reshape(video.shape[:3])
-
-
-def _panel(
-    video: Video, num_context_frames: int, predicted_colour: tuple[int, int, int], scale: int
-) -> Drawn:
-    """Enlarges a clip without blurring it and frames it."""
-    enlarged = video.repeat(scale, axis=1).repeat(scale, axis=2)
-    return frame_with_border(enlarged, num_context_frames, predicted_colour)
 
 
 def _captioned(panels: Sequence[Drawn], names: Sequence[str], times: Sequence[str] | None) -> Drawn:

@@ -40,11 +40,17 @@ VARIANTS = {
 _jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def random_parameter(rng, layer, name, shape):
-    """Like a trained one: nothing zero, activations at scale, the sprite inside the frame."""
-    noise = rng.normal(size=shape) / np.sqrt(max(np.prod(shape[:-1]), 10))
-    scale = 0.02 if layer == "place" else 1.0
-    return jnp.asarray(scale * noise + (name == "gain"), jnp.float32)
+def random_parameters(shapes):
+    """Like trained ones: nothing zero, activations at scale, the sprite inside the frame."""
+    rng = np.random.default_rng(0)
+
+    def parameter(path, leaf):
+        layer, name = (place.key for place in path[-2:])
+        noise = rng.normal(size=leaf.shape) / np.sqrt(max(np.prod(leaf.shape[:-1]), 10))
+        scale = 0.02 if layer == "place" else 1.0
+        return jnp.asarray(scale * noise + (name == "gain"), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(parameter, shapes)
 
 
 class Setting:
@@ -64,11 +70,7 @@ class Setting:
         shapes = jax.eval_shape(
             self.model.init, keys[4], self.video[:, 0], self.noise[:, 0], windows, path
         )["params"]
-        rng = np.random.default_rng(0)
-        self.params = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: random_parameter(rng, path[-2].key, path[-1].key, leaf.shape),
-            shapes,
-        )
+        self.params = random_parameters(shapes)
 
     @functools.cached_property
     def without_posterior(self):

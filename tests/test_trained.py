@@ -18,7 +18,7 @@ from cvae_jax.errors import UserError
 from cvae_jax.trained import Trained, load
 from cvae_jax.types import to_unit_range
 from tests.test_readme import BLOCKS
-from tests.test_rollout import SMALL, random_parameter
+from tests.test_rollout import SMALL, random_parameters
 
 CONTEXT, TIME, SIDE = 2, 5, 64
 KEY = jax.random.key(0)
@@ -29,11 +29,7 @@ def _model(**options):
     config = dataclasses.replace(Config(), model=dataclasses.replace(SMALL, **options))
     scales = [np.full(count, of, np.float32) for count, of in ((4, 5), (4, 2), (3, -7), (3, 4))]
     statistics = Statistics("none", {"train": 1}, TIME, (SIDE, SIDE), *scales)
-    rng = np.random.default_rng(0)
-    params = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: random_parameter(rng, path[-2].key, path[-1].key, leaf.shape),
-        train_state.shapes(config, 4, 3).params,
-    )
+    params = random_parameters(train_state.shapes(config, 4, 3).params)
     return Trained(config, statistics, params, 0)
 
 

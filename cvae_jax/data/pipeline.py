@@ -151,13 +151,7 @@ def _check_window(source: ClipSource, num_frames: int) -> None:
 
 def _example(source: ClipSource, clip_id: int, start: int, num_frames: int) -> Batch:
     video, action, position = source.read(clip_id, start, num_frames)
-    scale = source.scale
-    return Batch(
-        video,
-        (action - scale.action_mean) / scale.action_std,
-        (position - scale.position_mean) / scale.position_std,
-        np.array(clip_id, np.int32),
-    )
+    return Batch(video, *source.scale.normalised(action, position), np.array(clip_id, np.int32))
 
 
 def _stack(examples: Sequence[Batch]) -> Batch:

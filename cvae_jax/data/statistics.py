@@ -41,6 +41,17 @@ class Statistics:
     position_mean: Float32[np.ndarray, "position_dim"]
     position_std: Float32[np.ndarray, "position_dim"]
 
+    def normalised(
+        self,
+        action: Float32[Any, "*times action_dim"],
+        position: Float32[Any, "*times position_dim"],
+    ) -> tuple[Float32[Any, "*times action_dim"], Float32[Any, "*times position_dim"]]:
+        """Actions and positions, of NumPy or JAX, as a model takes them."""
+        return (
+            (action - self.action_mean) / self.action_std,
+            (position - self.position_mean) / self.position_std,
+        )
+
 
 def compute(splits: dict[str, Callable[[], Iterable[Clip]]]) -> Statistics:
     """Goes through every clip once.
