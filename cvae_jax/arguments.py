@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import os
 import re
 import runpy
 import traceback
@@ -22,6 +23,7 @@ _REFUSALS = (flags.Error, AttributeError, KeyError, TypeError, ValueError, Overf
 
 def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
     """Sets the flags that are good, and returns a line for each problem."""
+    argv = [_at_home(argument) for argument in argv]
     given = _groups(argv[1:])
     config_file, problems = _config_file(given)
     base = [argv[0], f"--config={config_file}"] if config_file else [argv[0]]
@@ -40,6 +42,11 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
     if flag_values.mode is None and not any("-mode" in group[0] for group in given):
         problems.append(f"--mode: is missing; choose one of {', '.join(MODES)}")
     return problems
+
+
+def _at_home(argument: str) -> str:
+    """Puts the home folder for a ~ in a flag's value, as shells do for a word of its own."""
+    return re.sub(r"(?<=[=,])~[^/,]*", lambda match: os.path.expanduser(match[0]), argument)
 
 
 def _groups(arguments: Sequence[str]) -> list[list[str]]:

@@ -1,7 +1,6 @@
 """From flags to a mode, and from a user's mistake to one clear message and exit code 2."""
 
 import re
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +53,6 @@ def main(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> in
         print(USAGE)
         return 2
     if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in argv[1:]):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` ends quietly
         print(f"{USAGE}\nOther flags: --checkpoint=best|latest|STEP (evaluate, sample).")
         print(f"Several processes (train): --{', --'.join(OF_PROCESSES)}; docs/scaling.md.\n")
         print("Fields and their defaults, of which a file in configs/ changes some:\n")

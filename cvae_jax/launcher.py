@@ -4,6 +4,8 @@ A setting that its environment variable has already is left alone.
 """
 
 import ctypes
+import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -28,6 +30,34 @@ def prepare_process() -> None:
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = MALLOC
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+class _Stream(io.FileIO):
+    """A stream whose reader may go before its writer, whose words then go nowhere."""
+
+    def write(self, data) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # of a pipe, of a terminal
+                raise
+            return len(data)
+
+
+def speak_to_whoever_listens() -> None:
+    """Sends each line of standard output and error on at once; where nobody reads it, work goes on.
+
+    So a run whose messages are piped, as to `tee`, can still save when Ctrl-C ends the reader too.
+    A stream that the shell has closed, as by `>&-`, is dropped as well.
+    """
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        was = getattr(sys, name)
+        if was is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  until the process ends
+            continue
+        stream = io.BufferedWriter(_Stream(descriptor, "w", closefd=False))
+        text = io.TextIOWrapper(stream, was.encoding, was.errors, line_buffering=True)
+        setattr(sys, name, text)
 
 
 def give_back_memory() -> None:

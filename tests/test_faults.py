@@ -63,6 +63,17 @@ def test_sigterm_saves_and_tells_how_to_go_on(data, tmp_path):
     assert steps == list(range(1, len(steps) + 1))
 
 
+def test_what_ends_the_reader_of_messages_too_loses_no_step(data, tmp_path):
+    """As `python main.py ... 2>&1 | tee log` at Ctrl-C, which tee hears as well."""
+    workdir = tmp_path / "run"
+    with _at_work(workdir, data, *LONG) as process:
+        process.stdout.close(), process.stderr.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 130
+    (step,) = run_folder.saved_steps(workdir)
+    assert _last_step(workdir) == step
+
+
 def test_data_that_go_away_end_a_run_with_a_line(tiny_data_dir, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(tiny_data_dir.dir, folder)

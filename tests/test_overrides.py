@@ -58,6 +58,14 @@ def test_every_field_is_set_by_its_flag(monkeypatch, path):
     assert len(changed) == len(arguments)
 
 
+def test_a_tilde_in_a_value_is_the_home_folder(monkeypatch):
+    """A shell expands that of a word of its own alone."""
+    monkeypatch.setenv("HOME", "/home/a")
+    flags = parse(monkeypatch, "--mode=train", "--workdir=~/run", "--config.data.dir=~/b~/c")
+    assert (flags.workdir, flags.config.data.dir) == ("/home/a/run", "/home/a/b~/c")
+    assert parse(monkeypatch, "--mode=report", "--workdir=a,~/b").workdir == "a,/home/a/b"
+
+
 def test_learning_rate_in_scientific_notation(monkeypatch):
     parsed = parse(monkeypatch, "--mode=train", "--config.optimizer.learning_rate=1e-3").config
     assert validation.from_config_dict(parsed).optimizer.learning_rate == 0.001
