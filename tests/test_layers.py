@@ -25,10 +25,32 @@ def test_head_is_a_convolution_with_a_bias(dtype):
     x = random((2, 4, 4, 6), 0)
     layer = layers.Head3x3(3, jnp.dtype(dtype))
     params = jax.tree.map(lambda p: p + 0.1, layer.init(jax.random.key(1), x))
-    library = nn.Conv(3, (3, 3), dtype=jnp.dtype(dtype))
-    ours, plain = layer.apply(params, x), library.apply(params, x)
-    assert ours.dtype == plain.dtype
+    library = nn.Conv(3, (3, 3), use_bias=False, dtype=jnp.dtype(dtype))
+    plain = library.apply({"params": {"kernel": params["params"]["kernel"]}}, x)
+    ours, plain = layer.apply(params, x), plain + params["params"]["bias"]
+    assert ours.dtype == dtype
     np.testing.assert_allclose(ours.astype(float), plain.astype(float), rtol=0.02, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [layers.Dense, layers.MatrixConv3x3, layers.Conv3x3, layers.Head3x3, layers.MergeSkip],
+)
+def test_the_gradient_of_a_bias_is_summed_in_float32(layer):
+    """In bfloat16 a sum of 32,768 numbers of a size ends at a 128th of what it is."""
+    x = random((32, 32, 32, 2), 0)
+    merges = layer is layers.MergeSkip
+    inputs = (x, random((8, 32, 32, 2), 1)) if merges else (x,)
+
+    def gradient(dtype):
+        options = {"upsample": False} if merges else {}
+        module = layer(features=3, dtype=jnp.dtype(dtype), **options)
+        params = module.init(jax.random.key(2), *inputs)
+        total = lambda params: module.apply(params, *inputs).astype(jnp.float32).sum()  # noqa: E731
+        leaves = jax.tree_util.tree_leaves_with_path(jax.grad(total)(params))
+        return np.concatenate([leaf for path, leaf in leaves if path[-1].key == "bias"])
+
+    np.testing.assert_allclose(gradient("bfloat16"), gradient("float32"), rtol=0.02)
 
 
 def _plain_conv(x, params):

@@ -41,7 +41,7 @@ class CVAE(nn.Module):
         channels = _COMPOSITE_CHANNELS if composite else FRAME_CHANNELS
         self.decoder = Decoder(config.width, channels, composite, dtype, again)
         if composite:
-            self.place = Place(dtype)
+            self.place = Place()
             self.pose = Pose(4 * config.predictor_width, dtype)
             self.sprite = Sprite(channels, dtype)
             self.ground, self.pusher = Ground(dtype), Push(dtype)

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cvae_jax.models.layers import (
-    KERNEL_INIT,
     NUM_STAGES,
     ConvBlock,
+    Dense,
     Head3x3,
     MergeSkip,
     activation,
@@ -50,7 +50,7 @@ class Decoder(nn.Module):
         height, width = skips[-1].shape[1:3]
         g = g.astype(self.dtype)
         if g.ndim == 2:
-            x = nn.Dense(height * width // 4 * 8 * w, kernel_init=KERNEL_INIT, dtype=self.dtype)(g)
+            x = Dense(height * width // 4 * 8 * w, self.dtype)(g)
             x = activation(x).reshape(-1, height // 2, width // 2, 8 * w)
         else:
             block = rematerialized(ConvBlock, self.rematerialized_stages == NUM_STAGES)

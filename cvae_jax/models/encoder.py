@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cvae_jax.models.layers import (
-    KERNEL_INIT,
     ConvBlock,
+    Dense,
     Head3x3,
     max_pool2x2,
     normalized,
@@ -47,5 +47,5 @@ class Encoder(nn.Module):
         else:
             x = max_pool2x2(x)
             x = x.reshape(x.shape[0], -1)
-            h = nn.Dense(self.g_dim, kernel_init=KERNEL_INIT, dtype=self.dtype, name="head")(x)
+            h = Dense(self.g_dim, self.dtype, name="head")(x)
         return normalized(h), tuple(skips)

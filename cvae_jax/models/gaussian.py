@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import KERNEL_INIT, activation
+from cvae_jax.models.layers import Dense, activation
 from cvae_jax.types import Gaussian
 
 _LOGVAR_RANGE = 10.0
@@ -27,11 +27,12 @@ class GaussianHead(nn.Module):
     ) -> Gaussian:
         x = jnp.concatenate(representations, axis=-1)
         if x.ndim == 4:  # maps: mix channels, then flatten what is left of them
-            dense = nn.Dense(max(self.width // 8, 4), kernel_init=KERNEL_INIT, dtype=self.dtype)
+            dense = Dense(max(self.width // 8, 4), self.dtype)
             x = activation(dense(x)).reshape(x.shape[0], -1)
         x = jnp.concatenate([x, condition], axis=-1)
-        x = activation(nn.Dense(self.width, kernel_init=KERNEL_INIT, dtype=self.dtype)(x))
-        heads = nn.Dense(2 * self.z_dim, dtype=self.dtype, name="heads")(x).astype(jnp.float32)
+        x = activation(Dense(self.width, self.dtype)(x))
+        dense = Dense(2 * self.z_dim, self.dtype, nn.initializers.lecun_normal(), name="heads")
+        heads = dense(x).astype(jnp.float32)
         mean, logvar = jnp.split(heads, 2, axis=-1)
         return Gaussian(mean, _LOGVAR_RANGE * jnp.tanh(logvar / _LOGVAR_RANGE))
 

@@ -53,6 +53,16 @@ def normalized(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch chann
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-5)
 
 
+def with_bias(
+    x: Float[Array, "*batch features"], bias: Float[Array, "features"]
+) -> Float[Array, "*batch features"]:
+    """Their sum in the type of `x`. The bias's gradient, a sum over all places, is float32's.
+
+    In bfloat16 a long sum ends where its next term is less than a 256th of it.
+    """
+    return (x.astype(jnp.float32) + bias).astype(x.dtype)
+
+
 def conv3x3(
     x: Float[Array, "batch height width in"], kernel: Float[Array, "3 3 in out"]
 ) -> Float[Array, "batch height width out"]:
@@ -140,6 +150,20 @@ _GAIN = math.sqrt(2.0 / (1.0 + 0.2**2))
 """Of leaky ReLU with slope 0.2."""
 
 
+class Dense(nn.Module):
+    """A dense layer over the last axis. Flax's own has its bias's gradient in `dtype`."""
+
+    features: int
+    dtype: jnp.dtype
+    kernel_init: nn.initializers.Initializer = KERNEL_INIT
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch features"]:
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return with_bias(x.astype(self.dtype) @ kernel.astype(self.dtype), bias)
+
+
 class Conv3x3(nn.Module):
     """A 3x3 convolution with a standardised kernel and a bias."""
 
@@ -154,7 +178,7 @@ class Conv3x3(nn.Module):
         gain = self.param("gain", nn.initializers.ones, (self.features,))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         kernel = standardized(kernel, gain).astype(self.dtype)
-        return conv3x3(x.astype(self.dtype), kernel) + bias.astype(self.dtype)
+        return with_bias(conv3x3(x.astype(self.dtype), kernel), bias)
 
 
 class ConvBlock(nn.Module):
@@ -193,7 +217,7 @@ class Head3x3(nn.Module):
     ) -> Float[Array, "batch height width features"]:
         kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return conv3x3(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype)
+        return with_bias(conv3x3(x.astype(self.dtype), kernel.astype(self.dtype)), bias)
 
 
 class MergeSkip(nn.Module):
@@ -218,10 +242,10 @@ class MergeSkip(nn.Module):
         kernel = self.param("kernel", KERNEL_INIT, shape)
         gain = self.param("gain", nn.initializers.ones, (self.features,))
         kernel = standardized(kernel, gain).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         conv = upsampled_conv3x3 if self.upsample else conv3x3
         out = conv(x.astype(self.dtype), kernel[:, :, :inputs])
-        shared = conv3x3(skip.astype(self.dtype), kernel[:, :, inputs:]) + bias
+        shared = with_bias(conv3x3(skip.astype(self.dtype), kernel[:, :, inputs:]), bias)
         out = out.reshape(shared.shape[0], -1, *out.shape[1:]) + shared[:, None]
         return activation(out).reshape(-1, *out.shape[2:])
 
@@ -248,5 +272,5 @@ class MatrixConv3x3(nn.Module):
             for row in range(3)
             for column in range(3)
         ]
-        dense = nn.Dense(self.features, kernel_init=self.kernel_init, dtype=self.dtype)
+        dense = Dense(self.features, self.dtype, self.kernel_init)
         return dense(jnp.concatenate(shifted, axis=-1))

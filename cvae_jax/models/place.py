@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import KERNEL_INIT, activation
+from cvae_jax.models.layers import Dense, activation
 
 _PLACE_SCALE = 64.0
 """Pixels that an output of 1 moves a window by; at 1 it would take Adam thousands of steps."""
@@ -16,16 +16,16 @@ ColumnTents = Float[Array, "batch width window_width"]
 class Place(nn.Module):
     """Row and column of the arm, in pixels off the frame's middle, from c.
 
-    Without positions in c (as with condition=action) it can but stay near the middle.
+    Without positions in c (as with condition=action) it can but stay near the middle. It is
+    float32's in any model, as a pixel is a 64th of an output.
     """
-
-    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, condition: Float[Array, "batch condition"]) -> Float[Array, "batch 2"]:
-        hidden = nn.Dense(32, kernel_init=KERNEL_INIT, dtype=self.dtype, name="hidden")(condition)
+        dtype = jnp.dtype("float32")
+        hidden = Dense(32, dtype, name="hidden")(condition)
         x = jnp.concatenate([condition, activation(hidden)], axis=-1)
-        return _PLACE_SCALE * nn.Dense(2, kernel_init=nn.initializers.zeros, name="place")(x)
+        return _PLACE_SCALE * Dense(2, dtype, nn.initializers.zeros, name="place")(x)
 
 
 def cut(

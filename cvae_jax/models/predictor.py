@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from cvae_jax.models.layers import (
     KERNEL_INIT,
+    Dense,
     MatrixConv3x3,
     activation,
     normalized,
@@ -55,7 +56,7 @@ class Predictor(nn.Module):
     def _layer(self, as_map, features, kernel_init=KERNEL_INIT):
         if as_map:
             return MatrixConv3x3(features, self.dtype, kernel_init)
-        return nn.Dense(features, kernel_init=kernel_init, dtype=self.dtype)
+        return Dense(features, self.dtype, kernel_init)
 
     def _given(self, latent, conditions):
         """Conditions and latent in one vector, (batch, 4 * width).
@@ -68,15 +69,14 @@ class Predictor(nn.Module):
         flat = conditions.reshape(len(conditions), math.prod(conditions.shape[1:]))
         width = 4 * self.width
         zeros = nn.initializers.zeros
-        x = nn.Dense(width, kernel_init=zeros, dtype=self.dtype, name="latent")(latent)
+        x = Dense(width, self.dtype, zeros, name="latent")(latent)
         if flat.shape[1]:  # condition=none has no columns
             features = with_waves(flat, _FREQUENCIES)
-            dense = nn.Dense(width, kernel_init=KERNEL_INIT, dtype=self.dtype, name="conditions")
-            x = x + dense(features)
+            x = x + Dense(width, self.dtype, name="conditions")(features)
         return activation(x)
 
     def _paint(self, given, size):
         """A vector has no place in the image; a dense layer gives it one."""
         channels = max(self.width // 2, 4)
-        dense = nn.Dense(size[0] * size[1] * channels, kernel_init=KERNEL_INIT, dtype=self.dtype)
+        dense = Dense(size[0] * size[1] * channels, self.dtype)
         return activation(dense(given)).reshape(-1, *size, channels)

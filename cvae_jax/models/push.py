@@ -7,14 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import (
-    KERNEL_INIT,
-    SMALL_INIT,
-    MatrixConv3x3,
-    activation,
-    logit,
-    with_waves,
-)
+from cvae_jax.models.layers import SMALL_INIT, Dense, MatrixConv3x3, activation, logit, with_waves
 from cvae_jax.models.place import about, cut, put
 from cvae_jax.types import Arm, Scene
 
@@ -80,9 +73,7 @@ class Ground(nn.Module):
     def __call__(self, scene: Scene, place: Float[Array, "clips 2"]) -> tuple[Pushed, Filling]:
         """Nothing has moved yet. `place`: the arm's in the scene."""
         near, wide = (
-            nn.Dense(_FEATURES, kernel_init=KERNEL_INIT, dtype=self.dtype, name=f"stage{stage}")(
-                scene.skips[stage - 1]
-            )
+            Dense(_FEATURES, self.dtype, name=f"stage{stage}")(scene.skips[stage - 1])
             for stage in (2, 3)
         )
         features = activation(near + _twice(wide))
@@ -123,9 +114,7 @@ class Push(nn.Module):
         """How much of each place in the window goes with the arm to the next frame."""
         before, features = pushed.moving, pushed.features
         seen = _seen(features, before, _half_grid(pushed))
-        dense = lambda size, name: nn.Dense(  # noqa: E731
-            size, kernel_init=KERNEL_INIT, dtype=self.dtype, name=name
-        )
+        dense = lambda size, name: Dense(size, self.dtype, name=name)  # noqa: E731
         parts = [
             activation(dense(64, "pose")(arm.pose)),
             with_waves(arm.motion.step, _STEP_FREQUENCIES),

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import KERNEL_INIT, SMALL_INIT, activation, with_waves
+from cvae_jax.models.layers import SMALL_INIT, Dense, activation, with_waves
 from cvae_jax.models.place import about, cut, put
 from cvae_jax.types import Arm, Motion, Scene
 
@@ -47,7 +47,7 @@ class Pose(nn.Module):
         return self._features(self._features(known, self.width, "hidden1"), self.width, "hidden2")
 
     def _features(self, x, features, name):
-        dense = nn.Dense(features, kernel_init=KERNEL_INIT, dtype=self.dtype, name=name)
+        dense = Dense(features, self.dtype, name=name)
         return activation(dense(x.reshape(len(x), -1)))
 
 
@@ -80,9 +80,7 @@ class Sprite(nn.Module):
         frame_size = scene.frame.shape[1:3]
         size = _picture(frame_size)
         channels = self.channels + 1
-        out = nn.Dense(
-            size[0] * size[1] * channels, kernel_init=SMALL_INIT, dtype=self.dtype, name="out"
-        )
+        out = Dense(size[0] * size[1] * channels, self.dtype, SMALL_INIT, name="out")
         picture = out(arm.pose).astype(jnp.float32).reshape(-1, *size, channels)
         drawn, logit = picture[..., :-1], picture[..., -1:]
         mask = jax.nn.sigmoid(logit + _HIDDEN_AT_START)
