@@ -28,6 +28,7 @@ from benchmarks.study_runs import Run, Setting
 from benchmarks.worker import ROOT
 from configs.study import NUM_STEPS
 from cvae_jax import config as config_lib
+from cvae_jax import launcher
 from cvae_jax.errors import UserError
 from cvae_jax.files import lock, read_json, write_json
 from cvae_jax.logs import Progress
@@ -55,7 +56,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    cores = usable_cores()
+    cores = launcher.usable_cores()
     parser.add_argument("--write", action="store_true", help="only the page, of the results so far")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each arm")
     parser.add_argument("--steps", type=int, default=NUM_STEPS, help="of each run")
@@ -109,7 +110,7 @@ def side_by_side(todo: list[Run], jobs: int, total: int) -> None:
     The seeds of an arm start together: a later arm of the same seed finds its programs compiled.
     """
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for core in usable_cores()[:jobs]:
+    for core in launcher.usable_cores()[:jobs]:
         free.put(core)
 
     def pin() -> None:  # of this thread, and so of the processes that it starts
@@ -147,13 +148,6 @@ def frames_per_run(runs: list[Run]) -> int:
     return (
         train.num_steps * train.batch_size * (data.num_context_frames + data.num_predicted_frames)
     )
-
-
-def usable_cores() -> list[int]:
-    """Numbers of the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 if __name__ == "__main__":

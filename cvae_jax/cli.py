@@ -126,7 +126,10 @@ def _run(flag_values):
         from cvae_jax import report
 
         one = Path(flag_values.workdir)  # its name may have a comma
-        workdirs = [one] if one.is_dir() else [*map(Path, flag_values.workdir.split(","))]
+        names = flag_values.workdir.split(",")
+        if not one.is_dir() and "" in names:
+            raise UserError(f"--workdir={one}: a name is empty; leave out the comma beside it")
+        workdirs = [one] if one.is_dir() else [*map(Path, names)]
         print(f"written to {report.write_report(workdirs)}")
         return 0
     if mode == "prepare":
@@ -141,11 +144,13 @@ def _run(flag_values):
         config = _config_of_file(flag_values)
         with hosts.joined(*(flag_values[name].value for name in OF_PROCESSES)) as processes:
             parallel.share_cores(config.train.batch_size, *processes)
+            parallel.check_devices()
             return 0 if train.run(workdir, config) else stopping.EXIT_CODE
     from cvae_jax import evaluate, parallel, pretrained, sample
 
     if mode == "sample":
         parallel.share_cores(parallel.MAX_CPU_DEVICES)  # before what follows looks for devices
+    parallel.check_devices()
     workdir = Path(flag_values.workdir or pretrained.WORKDIR)
     if not flag_values.workdir:
         pretrained.unpack(workdir)

@@ -17,7 +17,7 @@ from cvae_jax import (
     summary,
     train_state,
 )
-from cvae_jax.checkpoints import Checkpoints
+from cvae_jax.checkpoints import Checkpoints, DamagedCheckpoint
 from cvae_jax.config import Config
 from cvae_jax.data.clip_source import ClipSource
 from cvae_jax.data.sources import open_split
@@ -46,7 +46,6 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
     check_writable(folder)
     change, about_change = _mean_change(config, source)
     about = protocol(config, source, run_info, about_change)
-    path = _result_path(folder, step, about)
     kept = Kept(folder / folder_name(about, state.params))
     figures = measuring.Measurement(config, config.eval, source, change).measure(state.params, kept)
     failed = summary.not_finite(figures)
@@ -62,6 +61,7 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
         "num_clips": config.eval.num_clips,
         **summary.summarise(figures),
     }
+    path = _result_path(folder, step, about)
     for written in (path, folder / "latest.json"):
         write_json(written, result)
     kept.clear()
@@ -116,7 +116,12 @@ def restore(workdir: Path, config: Config, checkpoint: str) -> tuple[train_state
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = checkpoints.choose(checkpoint)
         like = train_state.shapes(config, *dims)
-        return checkpoints.restore(step, like)[0], step
+        try:
+            return checkpoints.restore(step, like)[0], step
+        except DamagedCheckpoint:
+            if (checkpoints.folder / str(step)).exists():
+                raise
+    return restore(workdir, config, checkpoint)  # a run at work has put a newer one in its place
 
 
 def _with_num_clips(config: Config, available: int) -> Config:

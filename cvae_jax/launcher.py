@@ -24,9 +24,11 @@ def prepare_process() -> None:
     every use page-faults anew. glibc reads the setting only at the start, hence the restart. A
     GLIBC_TUNABLES that is already set, even to nothing, is left alone and turns it off.
     Compilations are kept in .cache/jax; a JAX_COMPILATION_CACHE_DIR that is set is left alone.
+    JAX_ENABLE_X64 is not: all is computed, and saved, in float32 or less.
     """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(".cache/jax").absolute()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    os.environ["JAX_ENABLE_X64"] = "0"
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = MALLOC
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -44,11 +46,19 @@ class _Stream(io.FileIO):
             return len(data)
 
 
+def usable_cores() -> list[int]:
+    """Numbers of the cores of this process, where the system tells, as under taskset."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def speak_to_whoever_listens() -> None:
     """Sends each line of standard output and error on at once; where nobody reads it, work goes on.
 
     So a run whose messages are piped, as to `tee`, can still save when Ctrl-C ends the reader too.
-    A stream that the shell has closed, as by `>&-`, is dropped as well.
+    A stream that the shell has closed, as by `>&-`, is dropped as well; a letter that a terminal's
+    encoding lacks is told by its number.
     """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         was = getattr(sys, name)
@@ -56,7 +66,7 @@ def speak_to_whoever_listens() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  until the process ends
             continue
         stream = io.BufferedWriter(_Stream(descriptor, "w", closefd=False))
-        text = io.TextIOWrapper(stream, was.encoding, was.errors, line_buffering=True)
+        text = io.TextIOWrapper(stream, was.encoding, "backslashreplace", line_buffering=True)
         setattr(sys, name, text)
 
 

@@ -74,6 +74,7 @@ class Measurement:
         self._group = parallel.round_up(1) * self._size.clips  # clips at once on all devices
         score = passes.make_score(config, evaluation, self._size.samples)
         self._score = parallel.pmap_sharded(score)
+        self._thorough = thorough
         self._describe = parallel.pmap_sharded(passes.make_describe(config, evaluation, thorough))
         self._starts = range(0, evaluation.num_samples, self._size.samples)
         shape = evaluation.num_predicted_frames, *source.statistics.frame_size, 3
@@ -117,7 +118,7 @@ class Measurement:
 
     def _measure_batch(self, networks, batch, bar):
         """Sends all groups of clips to the devices before it waits for the first one's figures."""
-        swapped = self._other_actions(batch)
+        swapped = self._other_actions(batch) if self._thorough else {}
         waiting = []
         for start in range(0, len(batch.video), self._group):
             rows = np.minimum(np.arange(start, start + self._group), len(batch.video) - 1)

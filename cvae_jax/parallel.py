@@ -1,4 +1,4 @@
-"""The only place that knows of several devices.
+"""How work is shared out to several devices.
 
 State is one unstacked copy; batches are split over the local devices along their first axis.
 """
@@ -39,7 +39,7 @@ def share_cores(batch_size: int, num_processes: int = 1, num_here: int = 1) -> N
     flags = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
         return
-    cores = max(1, _usable_cores() // num_here)
+    cores = max(1, len(launcher.usable_cores()) // num_here)
     jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size // num_processes, cores))
 
 
@@ -49,11 +49,22 @@ def cpu_devices(batch_size: int, cores: int) -> int:
     return max(n for n in range(1, most + 1) if batch_size % n == 0)
 
 
-def _usable_cores() -> int:
-    """Of this process, where the system tells, as under taskset or a scheduler."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def check_devices() -> None:
+    """Raises UserError if JAX finds no device, or is told not to compile for it."""
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]  # made at run time
+        raise UserError(
+            "JAX_DISABLE_JIT=1: what runs on several devices has to be compiled; unset it (what is "
+            "not finite is found by --config.train.debug_nan)"
+        )
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        told = " ".join(str(error).split()) or "it says no more"
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(
+            f"JAX_PLATFORMS={platforms}: JAX has no such device here ({told}); unset it, or "
+            "install the jax of your device, as pip install 'jax[cuda12]'"
+        ) from error
 
 
 def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ()) -> Any:

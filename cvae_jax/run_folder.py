@@ -41,7 +41,8 @@ def describe(config: Config, statistics: Statistics) -> dict[str, Any]:
 def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, Any]:
     """Writes config.json into a new workdir; in one that has a run, checks that it is this run.
 
-    A run has a checkpoint; one that ended before it saved binds nobody. A config.json that is lost
+    A run has a checkpoint; one that ended before it saved binds nobody. But where a run's results
+    are and its checkpoints are not, a new one would pass for it. A config.json that is lost
     is made anew, as the checkpoints tell.
 
     How often to log, validate and save, the precision, the number of steps unless a schedule is
@@ -49,8 +50,8 @@ def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, An
     is stored of a run that is done stays as it is.
 
     Raises:
-      UserError: the workdir holds a run with another config or other data, or one whose config
-        is damaged; nothing is written.
+      UserError: the workdir holds a run with another config or other data, one whose config is
+        damaged, or the results of one alone; nothing is written.
     """
     run = describe(config, statistics)
     path = workdir / CONFIG_FILE
@@ -67,6 +68,12 @@ def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, An
             _check_num_steps(workdir, stored["config"], config)
             _check_fingerprint(stored, statistics, config)
             run["data"] = stored["data"]
+    results = [name for name in ("evaluation", "samples") if any(workdir.glob(f"{name}/*.json"))]
+    if results and not steps:
+        raise UserError(
+            f"--workdir={workdir}: holds {' and '.join(results)} of a run whose checkpoints are "
+            "gone; move them away or choose another --workdir"
+        )
     if not path.exists() or not steps or steps[-1] < config.train.num_steps:
         write_json(path, run)
     return run

@@ -1,5 +1,8 @@
 """Clips that a person can look at: truth and several samples from the prior."""
 
+import contextlib
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from cvae_jax.config import Config
 from cvae_jax.data import pipeline
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.errors import UserError
-from cvae_jax.files import check_writable, write_json
+from cvae_jax.files import check_writable, lock, write_json
 from cvae_jax.logs import Progress
 from cvae_jax.protocols import PSNR_DEFINITIONS
 from cvae_jax.types import to_uint8, to_unit_range
@@ -40,11 +43,12 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
     together in demo.gif: the truth above, predictions below, context framed green, predicted
     frames red. The best, the median and the worst clip by PSNR are drawn too, but not in
     demo.gif, where an evaluation of the same checkpoint is there. For the report there are
-    sheets, clip_NNN_sheet.png, and samples.json, which says what is on them.
+    sheets, clip_NNN_sheet.png, and samples.json, which says what is on them. The files of an
+    earlier call stay until all are drawn.
 
     Raises:
       UserError: no checkpoint, one whose predictions are not finite, no such clip, other data than
-        the run's, or a folder that cannot be written.
+        the run's, a folder that cannot be written, or another process that draws there.
     """
     run_info = run_folder.load(workdir)
     source = run_folder.open_clips(run_info, config)
@@ -68,7 +72,8 @@ def run(workdir: Path, config: Config, checkpoint: str) -> None:
     ]
     try:
         predicted = make_predict(config)(state.params, batch)
-        overview = _draw(folder, config, batch, predicted, step, about)
+        with lock(folder, "choose another --workdir"), _replacing(folder) as fresh:
+            overview = _draw(fresh, config, batch, predicted, step, about)
     except FloatingPointError as error:
         raise evaluate.not_finite(workdir, step, str(error)) from error
     print(f"checkpoint {step}: {len(clip_ids)} clips drawn in {folder}; open {overview}")
@@ -140,6 +145,23 @@ def _evaluated(workdir, step, config, source) -> list[float]:
     return []
 
 
+@contextlib.contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder, whose files in the end replace those of an earlier call."""
+    fresh = folder / ".fresh"
+    shutil.rmtree(fresh, ignore_errors=True)  # of a call that was stopped
+    fresh.mkdir()
+    try:
+        yield fresh
+        (folder / "samples.json").unlink(missing_ok=True)  # it tells of the others
+        for path in folder.glob("clip_*.*"):
+            path.unlink()
+        for path in sorted(fresh.iterdir(), key=lambda path: path.name == "samples.json"):
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
 def _draw(folder, config, batch, predicted, step, about):
     """Writes the files of all clips as they are predicted, and what the page needs to know.
 
@@ -147,11 +169,9 @@ def _draw(folder, config, batch, predicted, step, about):
     """
     num_context, num_samples = config.eval.num_context_frames, config.sample.num_samples
     length = num_context + config.eval.num_predicted_frames
-    stale = set(folder.glob("clip_*.*"))  # of an earlier call, perhaps with other clips
     firsts = []
     with Progress(len(about), description="draw", frames_per_step=length) as bar:
         for clip, truth, samples in zip(about, batch.video, predicted, strict=True):
-            (folder / "samples.json").unlink(missing_ok=True)  # it tells of them; written last
             context = np.repeat(truth[None, :num_context], num_samples, axis=0)
             clips = np.concatenate([context, samples], axis=1)
             std, shown = sheet.deviation(clips), clips[:NUM_DRAWN]
@@ -164,10 +184,7 @@ def _draw(folder, config, batch, predicted, step, about):
             video.write_png(folder / f"{path.name}_sheet.png", drawn)
             clip["psnr"] = _psnr(samples[:NUM_DRAWN], truth[num_context:])
             firsts.append(clips[0])
-            stale -= set(folder.glob(f"{path.name}[._]*"))
             bar.advance()
-    for file in stale:
-        file.unlink()
     chosen = len(set(config.sample.clip_ids))  # without those that an evaluation added
     together = min(chosen, NUM_IN_OVERVIEW)
     overview = video.grid(batch.video[:together], np.stack(firsts[:together]), num_context)

@@ -91,7 +91,8 @@ class Trained:
                 raise ValueError(f"{what}={count}: must be at least 1")
         predict = _program(self.config.model, num_samples)
         conditions = self.statistics.normalised(action, position)
-        return predict(self.params, key, context, *conditions)
+        with jax.enable_x64(False):
+            return predict(self.params, key, context, *conditions)
 
 
 def load(workdir: str | os.PathLike[str] | None = None, checkpoint: str | int = _BEST) -> Trained:
@@ -115,7 +116,7 @@ def load(workdir: str | os.PathLike[str] | None = None, checkpoint: str | int = 
     else:
         run = run_folder.load(Path(workdir))
         config = _config(run)
-        with _logs_kept():
+        with _logs_kept(), jax.enable_x64(False):
             state, _ = evaluate.restore(Path(workdir), config, str(checkpoint))
     params = jax.tree.map(jnp.asarray, jax.device_get(state.params))
     return Trained(config, run_folder.statistics_of(run), params, int(state.step))

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from cvae_jax import files, run_folder
+from cvae_jax import evaluate, files, run_folder, validation
+from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.logs import read_metrics
 from tests.run_main import ROOT, TINY, done, refused, train
 
@@ -103,6 +104,25 @@ def test_a_symlink_is_the_workdir_that_it_leads_to(trained, data, tmp_path):
     with files.lock(tmp_path / "real", "wait"):
         message = refused("--mode=train", TINY, data, f"--workdir={tmp_path / 'link'}")
         assert "another process is at work there" in message
+
+
+def test_a_checkpoint_that_training_replaces_while_it_is_chosen_is_chosen_anew(
+    trained, tmp_path, monkeypatch
+):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    config = validation.from_config_dict(run_folder.load(workdir)["config"])
+    first, last = run_folder.saved_steps(workdir)
+    choose = Checkpoints.choose
+
+    def replaced(self, which):
+        step = choose(self, which)
+        if step == last:
+            shutil.rmtree(self.folder / str(step))
+        return step
+
+    monkeypatch.setattr(Checkpoints, "choose", replaced)
+    assert evaluate.restore(workdir, config, "latest")[1] == first
 
 
 def test_a_run_is_evaluated_in_other_precision(trained, data, tmp_path):

@@ -188,7 +188,7 @@ def test_samples_and_report_are_there_to_be_looked_at(trained):
     kinds = (".gif", ".mp4", ".png", "_sheet.png")
     assert {p.name for p in folder.iterdir()} == {
         f"clip_{clip['clip']:03}{kind}" for clip in drawn for kind in kinds
-    } | {"demo.gif", "demo.mp4", "samples.json"}
+    } | {"demo.gif", "demo.mp4", "samples.json", ".lock"}
     for clip in drawn:  # both are of the first two of as many samples
         assert np.mean(clip["psnr"]) == pytest.approx(clip["psnr_mean"], abs=0.5)
     page = _report(trained)
@@ -213,10 +213,35 @@ def test_samples_of_other_frames_than_the_evaluations_are_not_ranked(trained):
     assert "the deviation is over 6 samples" in _report(trained)
 
 
+def test_results_of_a_run_whose_checkpoints_are_gone_pass_for_no_other_s(trained, data, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    shutil.rmtree(workdir / "checkpoints")
+    logged = (workdir / "metrics.jsonl").read_bytes()
+    message = refused("--mode=train", TINY, data, f"--workdir={workdir}", "--config.seed=9")
+    assert "holds evaluation and samples of a run whose checkpoints are gone" in message
+    assert (workdir / "metrics.jsonl").read_bytes() == logged
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("JAX_PLATFORMS", "bogus"), ("JAX_PLATFORMS", "cuda"), ("JAX_DISABLE_JIT", "1")],
+)
+def test_a_device_that_jax_does_not_find_is_told(trained, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert refused("--mode=sample", f"--workdir={trained}").startswith(f"error: {name}={value}: ")
+
+
+def test_a_run_is_used_whatever_jax_enable_x64_says(trained, monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    done("--mode=evaluate", f"--workdir={trained}")
+
+
 def test_a_run_in_a_folder_with_a_comma_is_reported(trained, tmp_path):
     workdir = tmp_path / "one, two"
     shutil.copytree(trained, workdir)
     assert "How it learned" in _report(workdir)
+    assert "a name is empty" in refused("--mode=report", f"--workdir={trained},")
 
 
 def _report(workdir):

@@ -241,6 +241,15 @@ def test_threads_are_as_many_as_the_config_says(config, source, monkeypatch):
     assert asked == [7, 7]
 
 
+def test_a_validation_reads_its_own_clips_alone(config, source, params, monkeypatch):
+    read, own = [], copy.copy(source)
+    spy = lambda clip_id, *frames: (read.append(clip_id), source.read(clip_id, *frames))[1]  # noqa: E731
+    monkeypatch.setattr(own, "read", spy)
+    evaluation = _evaluation(config, num_clips=3, num_samples=1)
+    measuring.Measurement(config, evaluation, own, thorough=False).measure(params)
+    assert sorted(read) == [0, 1, 2]
+
+
 def test_posterior_figures_are_of_the_free_running_posterior(config, source, params, figures):
     batch, model = _clips(source), CVAE(config.model)
     arrays = jax.tree.map(jnp.asarray, batch)

@@ -1,5 +1,6 @@
 """Which clips are drawn beside those that were asked for, and what an interruption leaves."""
 
+import contextlib
 import dataclasses
 from types import SimpleNamespace
 
@@ -64,18 +65,25 @@ def test_an_overview_of_many_clips_is_of_the_first(tmp_path):
     assert len(files.read_json(tmp_path / "samples.json")["clips"]) == count
 
 
-def test_an_interrupted_call_leaves_no_figures_of_pictures_that_are_replaced(tmp_path):
-    config = validation.from_config_dict(tiny.get_config())
-    num_predicted, num_samples = config.eval.num_predicted_frames, config.sample.num_samples
-    video = np.zeros((2, config.eval.num_context_frames + num_predicted, 64, 64, 3), np.uint8)
-    batch = Batch(video, video[..., 0, 0], video[..., 0, 0], np.arange(2))
-    (tmp_path / "samples.json").write_text("of an earlier call")
+def _write(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_text(f"{folder.name}/{name}")
 
-    def predicted():
-        yield np.repeat(video[:1, -num_predicted:], num_samples, axis=0)
+
+def test_pictures_of_an_earlier_call_stay_until_all_are_drawn(tmp_path):
+    earlier = "clip_000.gif", "clip_000_sheet.png", "clip_001.gif", "demo.gif", "samples.json"
+    _write(tmp_path, *earlier)
+    with contextlib.suppress(KeyboardInterrupt), sample._replacing(tmp_path) as fresh:
+        _write(fresh, "clip_001.gif")
         raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        sample._draw(tmp_path, config, batch, predicted(), 1, [{"clip": 0}, {"clip": 1}])
-    assert (tmp_path / "clip_000_sheet.png").exists()
-    assert not (tmp_path / "samples.json").exists()
+    assert {path.name for path in tmp_path.iterdir()} == set(earlier)
+    (tmp_path / ".fresh").mkdir()
+    _write(tmp_path / ".fresh", "of_a_call_that_was_killed")
+    with sample._replacing(tmp_path) as fresh:
+        _write(fresh, "clip_001.gif", "samples.json")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "clip_001.gif": ".fresh/clip_001.gif",
+        "samples.json": ".fresh/samples.json",
+        "demo.gif": f"{tmp_path.name}/demo.gif",
+    }

@@ -109,6 +109,14 @@ def test_within_vmap_it_does_the_same(model):
     np.testing.assert_allclose(found[1], alone[0], atol=1e-5)
 
 
+def test_a_program_in_float64_gets_the_same_frames(trained):
+    inputs = _inputs()
+    expected = load(trained, "latest").predict(KEY, **inputs)
+    with jax.enable_x64(True):
+        found = load(trained, "latest").predict(KEY, **inputs)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("condition", ["action", "none"])
 def test_positions_may_be_left_out_where_the_model_has_none(condition):
     model = _model(condition=condition)

@@ -15,6 +15,8 @@ def missing(source: str, folder: str | os.PathLike[str]) -> UserError:
 def damaged(what: str, why: Exception, folder: str | os.PathLike[str]) -> UserError:
     """A file that cannot be read as it should."""
     reason = " ".join(str(why).split())
+    if "permission denied" in reason.lower():
+        return UserError(f"{what} cannot be read ({reason}); make the files in {folder} readable")
     return UserError(f"{what} is damaged ({reason}); delete the folder {folder}, then {_prepare()}")
 
 

@@ -116,7 +116,10 @@ def open_split(config: DataSettings, split: str) -> ClipSource:
         )
     if not found.num_clips.get(split):
         there = ", ".join(name for name, count in found.num_clips.items() if count)
-        raise UserError(f"{config.source} in {folder} has no {split} clips, only {there}")
+        raise UserError(
+            f"{config.source} in {folder} has no {split} clips, only {there}; add "
+            "some to what it was made from, delete that folder and prepare again"
+        )
     try:
         records = records_of(builder_of(config), source.splits[split])
         if len(records) != found.num_clips[split]:
