@@ -70,8 +70,10 @@ def interval(
     """The 95 % bootstrap interval over clips of a statistic over the first axis.
 
     Percentiles of the resamples, widened for few clips as Student's t is over the normal
-    (Hesterberg 2015: "expanded percentile interval"). The resamples are the same
-    for all figures of as many clips. Those in which nothing is finite are left out.
+    (Hesterberg 2015: "expanded percentile interval"). As it cannot leave the range of the values,
+    it is too narrow for fewer than about eight: of 2, 3, 4, 8 normal ones it holds the mean in 51,
+    76, 89, 94 %. The resamples are the same for all figures of as many clips. Those in which
+    nothing is finite are left out.
     """
     count = len(values)
     values = np.asarray(values, np.float64)

@@ -17,8 +17,9 @@ class Conditions(NamedTuple):
     """What is known of the arm at every frame t.
 
     step: c_t, what the condition's name says (`rollout.align_conditions`).
-    path: the sum of all actions up to frame t, from which follows how far and how much the arm
-        has turned since any earlier frame; no columns where c_t has none.
+    path: the sum of all actions up to frame t, normalised as in c_t, from which, with the number
+        of frames, follows how far and how much the arm has turned since any earlier frame; no
+        columns where c_t has none.
     """
 
     step: Float[Array, "batch time condition"]
@@ -28,7 +29,7 @@ class Conditions(NamedTuple):
 class Motion(NamedTuple):
     """How the arm stands at a frame that is to be drawn.
 
-    step: c_t. path: the sum of the actions since the scene's frame.
+    step: c_t. path: the sum of the normalised actions since the scene's frame.
     """
 
     step: Float[Array, "*batch condition"]

@@ -72,6 +72,8 @@ def _is_prepared(config: DataSettings, folder: pathlib.Path) -> bool:
         return False
     found = statistics.load(folder)
     print(f"{config.source} is already prepared in {folder} ({_describe(found)})")
+    if config.path:
+        print(f"what has changed in {config.path} since is not in it; to make it anew delete it")
     return True
 
 
@@ -92,19 +94,26 @@ def _made_from(config: DataSettings) -> dict[str, Any]:
 
 
 def _check_origin(config: DataSettings, folder: pathlib.Path) -> None:
-    """Raises UserError if the data set that is there was made from something else."""
+    """Raises UserError if the data set that is there was made from something else, or not so."""
     from cvae_jax.data import conversion
 
     note = folder / conversion.PROGRESS_FILE
     if not config.path or not note.exists():
         return
-    had = read_json(note, f"delete the folder {folder}").get("made_from", {})
+    noted = read_json(note, f"delete the folder {folder}")
+    had = noted.get("made_from", {})
     for field, asked in _made_from(config).items():
         if asked != had.get(field):
             raise UserError(
                 f"--config.data.{field}={asked}: {folder} was made with {had.get(field)!r}; delete "
                 "that folder or choose another --config.data.dir"
             )
+    left_out = sum(len(shard["bad"]) for shard in noted.get("shards", {}).values())
+    if config.strict and left_out:
+        raise UserError(
+            f"--config.data.strict=True: {folder} was made without {left_out} bad clips; repair "
+            "them, delete that folder and prepare again"
+        )
 
 
 def convert(config: DataSettings) -> None:

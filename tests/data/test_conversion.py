@@ -99,7 +99,9 @@ def test_clips_come_back_bit_for_bit_and_in_order(data, capsys):
                 assert clip.position.shape == (4, 0)
     assert not list(Path(data.dir).rglob("*incomplete*"))
     preparation.prepare(data)
-    assert "already prepared" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "already prepared" in told
+    assert f"what has changed in {data.path} since is not in it" in told
 
 
 def test_bad_clips_are_named_skipped_and_counted(data, capsys):
@@ -108,6 +110,8 @@ def test_bad_clips_are_named_skipped_and_counted(data, capsys):
     printed = capsys.readouterr()
     assert "3 of 300 clips were bad and skipped" in printed.out
     assert printed.out.count("(it is bad)") == 3
+    with pytest.raises(UserError, match=r"strict=True: .* was made without 3 bad clips"):
+        preparation.prepare(dataclasses.replace(data, strict=True))
     assert "skipped: train clip204 (it is bad)" in printed.err
     source = sources.open_split(data, "train")
     assert len(source) == 248
