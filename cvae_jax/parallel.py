@@ -63,7 +63,7 @@ def check_devices() -> None:
         platforms = os.environ.get("JAX_PLATFORMS", "")
         raise UserError(
             f"JAX_PLATFORMS={platforms}: JAX has no such device here ({told}); unset it, or "
-            "install the jax of your device, as pip install 'jax[cuda12]'"
+            "install the jax of your device, as pip install 'jax[cuda13]'"
         ) from error
 
 

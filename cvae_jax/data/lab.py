@@ -29,6 +29,7 @@ class LabReader:
 
     def __init__(self, path: pathlib.Path):
         self._path = path
+        self._outside = 0
 
     def splits(self) -> dict[str, list[ClipRef]]:
         """The clips of each split that there is, traj_2 before traj_10.
@@ -36,12 +37,16 @@ class LabReader:
         Raises:
             UserError: no clips, or a folder that cannot be read.
         """
+        self._outside = 0
         found: dict[str, list[ClipRef]] = {}
         first: dict[tuple[str, ...], str] = {}
         for folder, _ in folders.walk(self._path):
             parts = folder.relative_to(self._path).parts
             split = next((part for part in parts[-3::-1] if part in SPLITS), None)
-            if split is None or not parts[-2].startswith("traj_") or not parts[-1].isdecimal():
+            if len(parts) < 2 or not parts[-2].startswith("traj_") or not parts[-1].isdecimal():
+                continue
+            if split is None:
+                self._outside += 1
                 continue
             name = "/".join(parts)
             twin = first.setdefault((split, *parts[-2:]), name)
@@ -76,7 +81,10 @@ class LabReader:
 
     def describe(self) -> str:
         """What decides the content, beside the files."""
-        return "the lab's folders, in clips of 30 frames, 64x64"
+        outside = (
+            f"; {self._outside} outside of {', '.join(SPLITS)} left out" if self._outside else ""
+        )
+        return f"the lab's folders, in clips of 30 frames, 64x64{outside}"
 
     def _table(self, folder: pathlib.Path, name: str, columns: int) -> tables.Table:
         table = tables.read_csv(folder / name)

@@ -44,7 +44,9 @@ def test_clips_come_once_in_natural_order_wherever_they_are(tmp_path):
     for other in ("train/other/0", "train/traj_3/notes", "extra/traj_0/0"):
         (top / "deep" / other).mkdir(parents=True)
     (top / "deep/er/train/circle").symlink_to(top)
-    splits = LabReader(top).splits()
+    reader = LabReader(top)
+    splits = reader.splits()
+    assert reader.describe().endswith("; 1 outside of train, validate, test left out")
     assert list(splits) == ["train", "validation", "test"]
     assert [ref.name for ref in splits["train"]] == [
         f"deep/er/train/{name}" for name in ("traj_2/2", "traj_2/10", "traj_10/2")
