@@ -2,11 +2,11 @@
 
 import sys
 
-from cvae_jax import launcher, stopping
+from cvae_jax import launcher, stopping, streams
 
 if __name__ == "__main__":
     launcher.prepare_process()
-    launcher.speak_to_whoever_listens()
+    streams.outlive_readers()
     with stopping.at_once():
         from cvae_jax import cli  # takes its time, in which Ctrl-C is to be heard
 

@@ -126,10 +126,10 @@ def _run(flag_values):
         from cvae_jax import report
 
         one = Path(flag_values.workdir)  # its name may have a comma
-        names = flag_values.workdir.split(",")
-        if not one.is_dir() and "" in names:
+        names = [one] if one.is_dir() else flag_values.workdir.split(",")
+        if "" in names:
             raise UserError(f"--workdir={one}: a name is empty; leave out the comma beside it")
-        workdirs = [one] if one.is_dir() else [*map(Path, names)]
+        workdirs = [*map(Path, names)]
         print(f"written to {report.write_report(workdirs)}")
         return 0
     if mode == "prepare":

@@ -6,6 +6,8 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from cvae_jax import (
     baselines,
     fvd,
@@ -113,7 +115,7 @@ def restore(workdir: Path, config: Config, checkpoint: str) -> tuple[train_state
     """The state of a checkpoint, `best`, `latest` or a step, and its step."""
     run = run_folder.load(workdir)
     dims = len(run["data"]["action_mean"]), len(run["data"]["position_mean"])
-    with Checkpoints(workdir, read_only=True) as checkpoints:
+    with jax.enable_x64(False), Checkpoints(workdir, read_only=True) as checkpoints:
         step = checkpoints.choose(checkpoint)
         like = train_state.shapes(config, *dims)
         try:

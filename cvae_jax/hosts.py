@@ -148,7 +148,7 @@ def _wait_for(address: str, seconds: int) -> None:
 def _is_loss(error: BaseException) -> bool:
     """Whether a computation failed since another process is gone."""
     return isinstance(error, ValueError | RuntimeError) and any(
-        sign in str(error) for sign in ("Gloo", "NCCL", "coordination service")
+        sign in str(error) for sign in ("Gloo", "NCCL", *native_log.COORDINATION)
     )
 
 

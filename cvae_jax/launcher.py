@@ -1,11 +1,9 @@
-"""Settings of the process and care for its memory that a user should not have to know of.
+"""Settings of the process, its memory and its cores, that a user should not have to know of.
 
-A setting that its environment variable has already is left alone.
+A setting that its environment variable has already is left alone, but for JAX_ENABLE_X64.
 """
 
 import ctypes
-import errno
-import io
 import os
 import sys
 from pathlib import Path
@@ -34,42 +32,6 @@ def prepare_process() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-class _Stream(io.FileIO):
-    """A stream whose reader may go before its writer, whose words then go nowhere."""
-
-    def write(self, data) -> int:
-        try:
-            return super().write(data)
-        except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):  # of a pipe, of a terminal
-                raise
-            return len(data)
-
-
-def usable_cores() -> list[int]:
-    """Numbers of the cores of this process, where the system tells, as under taskset."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def speak_to_whoever_listens() -> None:
-    """Sends each line of standard output and error on at once; where nobody reads it, work goes on.
-
-    So a run whose messages are piped, as to `tee`, can still save when Ctrl-C ends the reader too.
-    A stream that the shell has closed, as by `>&-`, is dropped as well; a letter that a terminal's
-    encoding lacks is told by its number.
-    """
-    for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        was = getattr(sys, name)
-        if was is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  until the process ends
-            continue
-        stream = io.BufferedWriter(_Stream(descriptor, "w", closefd=False))
-        text = io.TextIOWrapper(stream, was.encoding, "backslashreplace", line_buffering=True)
-        setattr(sys, name, text)
-
-
 def give_back_memory() -> None:
     """Gives the pages of freed buffers back, which the malloc set above holds.
 
@@ -77,3 +39,10 @@ def give_back_memory() -> None:
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
+
+
+def usable_cores() -> list[int]:
+    """Numbers of the cores of this process, where the system tells, as under taskset."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

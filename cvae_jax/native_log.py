@@ -18,6 +18,8 @@ NOT_JOINED = (
     "error: --initialization_timeout: not all processes have joined in time; start as many as "
     "--num_processes says with the same --coordinator_address, or raise it\n"
 )
+COORDINATION = "coordination service", "coordination_service", "CoordinationService"
+"""In what JAX raises when a process of several is lost."""
 _OF_COORDINATION = re.compile(
     r"[IWEF]\d{4} \S+ +\d+ (coordination_service|preemption_sync_manager|client\.h)"
 )
@@ -26,6 +28,8 @@ _OF_COORDINATION = re.compile(
 def divert() -> None:
     """Sends what this process's C++ writes to descriptor 2 through `condense`; Python is spared."""
     import os
+
+    from cvae_jax import streams  # which the file, run alone, does without
 
     errors = os.dup(2)
     reader = subprocess.Popen(
@@ -37,7 +41,7 @@ def divert() -> None:
     assert reader.stdin is not None
     os.dup2(reader.stdin.fileno(), 2)
     reader.stdin.close()
-    sys.stderr = open(errors, "w", buffering=1, encoding="utf-8")  # noqa: SIM115  until exit
+    sys.stderr = streams.open_stream(errors, "utf-8")
 
 
 def condense(source: BinaryIO, sink: BinaryIO) -> None:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import serialize_executable
 
-from cvae_jax import launcher
+from cvae_jax import launcher, native_log
 from cvae_jax.errors import UserError
 
 MAX_CPU_DEVICES = 4
@@ -50,7 +50,10 @@ def cpu_devices(batch_size: int, cores: int) -> int:
 
 
 def check_devices() -> None:
-    """Raises UserError if JAX finds no device, or is told not to compile for it."""
+    """Raises UserError if JAX finds no device, or is told not to compile for it.
+
+    That another process is lost meanwhile is raised as it is (hosts.py).
+    """
     if jax.config.jax_disable_jit:  # type: ignore[attr-defined]  # made at run time
         raise UserError(
             "JAX_DISABLE_JIT=1: what runs on several devices has to be compiled; unset it (what is "
@@ -59,11 +62,14 @@ def check_devices() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
+        if any(sign in str(error) for sign in native_log.COORDINATION):
+            raise
         told = " ".join(str(error).split()) or "it says no more"
-        platforms = os.environ.get("JAX_PLATFORMS", "")
+        names = "JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES"
+        settings = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
         raise UserError(
-            f"JAX_PLATFORMS={platforms}: JAX has no such device here ({told}); unset it, or "
-            "install the jax of your device, as pip install 'jax[cuda13]'"
+            f"{', '.join(settings) or 'JAX'}: no such device is found here ({told}); unset that, "
+            "or install the jax of your device, as pip install 'jax[cuda13]'"
         ) from error
 
 

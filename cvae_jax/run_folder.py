@@ -41,8 +41,8 @@ def describe(config: Config, statistics: Statistics) -> dict[str, Any]:
 def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, Any]:
     """Writes config.json into a new workdir; in one that has a run, checks that it is this run.
 
-    A run has a checkpoint; one that ended before it saved binds nobody. But where a run's results
-    are and its checkpoints are not, a new one would pass for it. A config.json that is lost
+    A run has a checkpoint; one that ended before it saved binds nobody. Results whose checkpoints
+    are gone are refused: they would pass for the new run's. A config.json that is lost
     is made anew, as the checkpoints tell.
 
     How often to log, validate and save, the precision, the number of steps unless a schedule is

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: in training the first ends well and the next at once; elsewhere at once.
+"""SIGTERM, SIGHUP, Ctrl-C: in training the first ends well and the next at once; elsewhere at once.
 
 A thread of its own hears the signals: Python's handlers wait for the end of what runs in C, which
 may be minutes where XLA compiles. Nor is KeyboardInterrupt raised, which JAX's callbacks may print
@@ -38,7 +38,10 @@ def by_exception() -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_signal() -> Iterator[threading.Event]:
-    """Yields an event that SIGTERM or Ctrl-C sets; a second Ctrl-C ends the process at once."""
+    """Yields an event that SIGTERM, SIGHUP or Ctrl-C sets; a second Ctrl-C ends it all at once.
+
+    SIGHUP comes where a terminal is closed or a connection is lost.
+    """
     asked = threading.Event()
 
     def hear(number: int) -> None:
@@ -49,7 +52,7 @@ def on_signal() -> Iterator[threading.Event]:
         elif number == signal.SIGINT:
             _end("stopped at once; the same command goes on from the last checkpoint")
 
-    with _heard((signal.SIGINT, signal.SIGTERM), hear):
+    with _heard((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), hear):
         yield asked
 
 

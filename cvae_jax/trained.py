@@ -116,7 +116,7 @@ def load(workdir: str | os.PathLike[str] | None = None, checkpoint: str | int = 
     else:
         run = run_folder.load(Path(workdir))
         config = _config(run)
-        with _logs_kept(), jax.enable_x64(False):
+        with _logs_kept():
             state, _ = evaluate.restore(Path(workdir), config, str(checkpoint))
     params = jax.tree.map(jnp.asarray, jax.device_get(state.params))
     return Trained(config, run_folder.statistics_of(run), params, int(state.step))

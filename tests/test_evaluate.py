@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from cvae_jax import evaluate, kept, protocols, run_folder, sample, train_state, validation
+from cvae_jax import (
+    evaluate,
+    kept,
+    measuring,
+    protocols,
+    run_folder,
+    sample,
+    train_state,
+    validation,
+)
 from cvae_jax.checkpoints import Checkpoints
 from cvae_jax.data import sources
 from cvae_jax.errors import UserError
@@ -108,6 +117,22 @@ def test_evaluations_by_other_settings_are_kept_beside_each_other(workdir, confi
     (workdir / "evaluation" / "4.json").write_text("[]")
     evaluate.run(workdir, config, "4")
     assert (_result(workdir, "4"), _result(workdir, "4-4")) == ("[]", first)
+
+
+def test_two_evaluations_at_once_are_kept_beside_each_other(workdir, config, monkeypatch):
+    shorter = dataclasses.replace(config.eval, num_predicted_frames=2)
+    other = dataclasses.replace(config, eval=shorter)
+    measure = measuring.Measurement.measure
+
+    def measure_while_another_ends(self, *arguments):
+        monkeypatch.undo()
+        evaluate.run(workdir, other, "4")
+        return measure(self, *arguments)
+
+    monkeypatch.setattr(measuring.Measurement, "measure", measure_while_another_ends)
+    evaluate.run(workdir, config, "4")
+    found = [json.loads(_result(workdir, name))["protocol"] for name in ("4", "4-2")]
+    assert [of["num_predicted_frames"] for of in found] == [2, config.eval.num_predicted_frames]
 
 
 class _Stopped(kept.Kept):

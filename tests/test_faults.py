@@ -106,6 +106,12 @@ def test_a_symlink_is_the_workdir_that_it_leads_to(trained, data, tmp_path):
         assert "another process is at work there" in message
 
 
+def test_two_that_draw_in_one_workdir_do_not_mix_their_clips(trained):
+    with files.lock(trained / "samples", "wait"):
+        message = refused("--mode=sample", f"--workdir={trained}")
+    assert "another process is at work there" in message
+
+
 def test_a_checkpoint_that_training_replaces_while_it_is_chosen_is_chosen_anew(
     trained, tmp_path, monkeypatch
 ):

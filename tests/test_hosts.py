@@ -74,10 +74,20 @@ def _train(workdir, data, *more, **environment):
     return _start("main.py", *arguments, f"--workdir={workdir}", *more, **environment)
 
 
-def _both(workdir, data, address):
+def _both(workdir, data, address, *more):
     flags = f"--coordinator_address={address}", "--num_processes=2"
     environment = {"JAX_NUM_CPU_DEVICES": "1"}
-    return [_train(workdir, data, *flags, f"--process_id={i}", **environment) for i in (0, 1)]
+    return [
+        _train(workdir, data, *flags, f"--process_id={i}", *more, **environment) for i in (0, 1)
+    ]
+
+
+def _wait_for_a_checkpoint(workdir, process):
+    end = time.monotonic() + SECONDS
+    while not (workdir / "checkpoints" / "5").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def _state(workdir):
@@ -125,11 +135,7 @@ def test_a_killed_process_stops_the_other_and_a_restart_resumes(
     two_devices, tiny_data_dir, tmp_path, address
 ):
     first, second = _both(tmp_path / "run", tiny_data_dir, address)
-    end = time.monotonic() + SECONDS
-    while not (tmp_path / "run" / "checkpoints" / "5").exists():
-        assert first.poll() is None, first.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    _wait_for_a_checkpoint(tmp_path / "run", first)
     second.kill()
     killed = time.monotonic()
     code, _, errors = _ended(first)
@@ -142,6 +148,22 @@ def test_a_killed_process_stops_the_other_and_a_restart_resumes(
     assert (again[0], other[0]) == (0, 0), again[2] + other[2]
     assert "going on after step" in again[1]
     _assert_same(two_devices, tmp_path / "run")
+
+
+def test_processes_whose_messages_nobody_reads_save_when_told(tiny_data_dir, tmp_path, address):
+    workdir = tmp_path / "run"
+    both = _both(workdir, tiny_data_dir, address, "--config.train.num_steps=100000")
+    _wait_for_a_checkpoint(workdir, both[0])
+    for process in both:
+        process.stdout.close(), process.stderr.close()
+    for process in both:
+        process.send_signal(signal.SIGTERM)
+    try:
+        assert [process.wait(timeout=60) for process in both] == [130, 130]
+    finally:
+        for process in both:
+            process.kill()
+    assert run_folder.saved_steps(workdir)[-1] == _metrics(workdir)[-1]["step"]
 
 
 def test_processes_of_other_data_settings_refuse_to_train(tiny_data_dir, tmp_path, address):

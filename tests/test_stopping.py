@@ -56,7 +56,7 @@ def _interrupted(process):
     return process.returncode, out, err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_asks_to_stop(number):
     process = _start(WAITS)
     process.send_signal(number)

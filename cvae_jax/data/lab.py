@@ -29,15 +29,14 @@ class LabReader:
 
     def __init__(self, path: pathlib.Path):
         self._path = path
-        self._outside = 0
 
     def splits(self) -> dict[str, list[ClipRef]]:
-        """The clips of each split that there is, traj_2 before traj_10.
+        """The clips of each split that there is, traj_2 before traj_10; says how many have none.
 
         Raises:
             UserError: no clips, or a folder that cannot be read.
         """
-        self._outside = 0
+        outside = 0
         found: dict[str, list[ClipRef]] = {}
         first: dict[tuple[str, ...], str] = {}
         for folder, _ in folders.walk(self._path):
@@ -46,7 +45,7 @@ class LabReader:
             if len(parts) < 2 or not parts[-2].startswith("traj_") or not parts[-1].isdecimal():
                 continue
             if split is None:
-                self._outside += 1
+                outside += 1
                 continue
             name = "/".join(parts)
             twin = first.setdefault((split, *parts[-2:]), name)
@@ -57,6 +56,8 @@ class LabReader:
                 "train/traj_0/0/0.png, also validate and test; for other videos set "
                 "--config.data.source=folder"
             )
+        if outside:
+            print(f"{outside} clips outside of {', '.join(SPLITS)} are left out")
         return {split: found[split] for split in SPLITS.values() if split in found}
 
     def read(self, ref: ClipRef) -> RawClip:
@@ -81,10 +82,7 @@ class LabReader:
 
     def describe(self) -> str:
         """What decides the content, beside the files."""
-        outside = (
-            f"; {self._outside} outside of {', '.join(SPLITS)} left out" if self._outside else ""
-        )
-        return f"the lab's folders, in clips of 30 frames, 64x64{outside}"
+        return "the lab's folders, in clips of 30 frames, 64x64"
 
     def _table(self, folder: pathlib.Path, name: str, columns: int) -> tables.Table:
         table = tables.read_csv(folder / name)

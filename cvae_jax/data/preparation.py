@@ -73,7 +73,7 @@ def _is_prepared(config: DataSettings, folder: pathlib.Path) -> bool:
     found = statistics.load(folder)
     print(f"{config.source} is already prepared in {folder} ({_describe(found)})")
     if config.path:
-        print(f"what has changed in {config.path} since is not in it; to make it anew delete it")
+        print(f"what has changed since in {config.path} is not there; delete {folder} to renew it")
     return True
 
 
@@ -94,7 +94,10 @@ def _made_from(config: DataSettings) -> dict[str, Any]:
 
 
 def _check_origin(config: DataSettings, folder: pathlib.Path) -> None:
-    """Raises UserError if the data set that is there was made from something else, or not so."""
+    """Raises UserError if the data set that is there was made from something else.
+
+    Or, under `strict`, without its bad clips.
+    """
     from cvae_jax.data import conversion
 
     note = folder / conversion.PROGRESS_FILE

@@ -101,7 +101,7 @@ def test_clips_come_back_bit_for_bit_and_in_order(data, capsys):
     preparation.prepare(data)
     told = capsys.readouterr().out
     assert "already prepared" in told
-    assert f"what has changed in {data.path} since is not in it" in told
+    assert f"what has changed since in {data.path} is not there; delete {_folder(data)}" in told
 
 
 def test_bad_clips_are_named_skipped_and_counted(data, capsys):

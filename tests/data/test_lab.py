@@ -35,7 +35,7 @@ def test_a_clip_is_what_was_written(clip):
     np.testing.assert_array_equal(read.position, recordings.table(1003, 30, 3))
 
 
-def test_clips_come_once_in_natural_order_wherever_they_are(tmp_path):
+def test_clips_come_once_in_natural_order_wherever_they_are(tmp_path, capsys):
     top = tmp_path / "data"
     for name in ("traj_10/2", "traj_2/10", "traj_2/2"):
         (top / "deep/er/train" / name).mkdir(parents=True)
@@ -44,9 +44,8 @@ def test_clips_come_once_in_natural_order_wherever_they_are(tmp_path):
     for other in ("train/other/0", "train/traj_3/notes", "extra/traj_0/0"):
         (top / "deep" / other).mkdir(parents=True)
     (top / "deep/er/train/circle").symlink_to(top)
-    reader = LabReader(top)
-    splits = reader.splits()
-    assert reader.describe().endswith("; 1 outside of train, validate, test left out")
+    splits = LabReader(top).splits()
+    assert capsys.readouterr().out == "1 clips outside of train, validate, test are left out\n"
     assert list(splits) == ["train", "validation", "test"]
     assert [ref.name for ref in splits["train"]] == [
         f"deep/er/train/{name}" for name in ("traj_2/2", "traj_2/10", "traj_10/2")

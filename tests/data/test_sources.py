@@ -1,8 +1,10 @@
 """From a name to prepared data to clips: exact content, idempotence, and what can go wrong."""
 
 import dataclasses
+import errno
 import itertools
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -13,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from cvae_jax.data import preparation, simulated_push, simulator, sources
+from cvae_jax.data import messages, preparation, simulated_push, simulator, sources
 from cvae_jax.errors import UserError
 
 
@@ -69,6 +71,12 @@ def test_statistics_are_those_of_the_training_clips(tiny_data_dir):
     actions = np.concatenate([source.read(clip_id).action for clip_id in range(24)])
     np.testing.assert_allclose(source.statistics.action_mean, actions.mean(0), atol=1e-5)
     assert source.statistics.num_clips == {"train": 24, "validation": 8, "test": 8}
+
+
+def test_data_that_may_not_be_read_are_not_called_damaged():
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    told = str(messages.damaged("test clip 0", error, "data/clips"))
+    assert told.endswith("Permission denied); make the files in data/clips readable")
 
 
 def test_preparing_again_only_says_so(own_copy, capsys):
