@@ -23,6 +23,7 @@ print("saved", flush=True)
 START = """
 import os, signal, sys
 signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 WAITS = "asked.wait(60)"
