@@ -28,7 +28,7 @@ from benchmarks.study_runs import Run, Setting
 from benchmarks.worker import ROOT
 from configs.study import NUM_STEPS
 from cvae_jax import config as config_lib
-from cvae_jax import launcher
+from cvae_jax import cores
 from cvae_jax.errors import UserError
 from cvae_jax.files import lock, read_json, write_json
 from cvae_jax.logs import Progress
@@ -56,18 +56,18 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    cores = launcher.usable_cores()
+    num_cores = len(cores.usable())
     parser.add_argument("--write", action="store_true", help="only the page, of the results so far")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each arm")
     parser.add_argument("--steps", type=int, default=NUM_STEPS, help="of each run")
     parser.add_argument("--arms", default="", help="names with commas; the baseline is always in")
-    parser.add_argument("--jobs", type=int, default=len(cores), help="runs side by side")
+    parser.add_argument("--jobs", type=int, default=num_cores, help="runs side by side")
     parser.add_argument("--data_dir", default="data", help="folder of the prepared data")
     parser.add_argument("--folder", type=Path, default=Path("runs/study"), help="of the runs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file of all figures")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the page")
     arguments = parser.parse_args()
-    for name, low, high in (("seeds", 1, 100), ("steps", 4, 10**6), ("jobs", 1, len(cores))):
+    for name, low, high in (("seeds", 1, 100), ("steps", 4, 10**6), ("jobs", 1, num_cores)):
         if not low <= (value := getattr(arguments, name)) <= high:
             parser.error(f"--{name}={value}: must be {low} to {high}")
     known = [arm.name for arm in arms(arguments.steps)]
@@ -110,7 +110,7 @@ def side_by_side(todo: list[Run], jobs: int, total: int) -> None:
     The seeds of an arm start together: a later arm of the same seed finds its programs compiled.
     """
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for core in launcher.usable_cores()[:jobs]:
+    for core in cores.usable()[:jobs]:
         free.put(core)
 
     def pin() -> None:  # of this thread, and so of the processes that it starts

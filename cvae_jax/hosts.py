@@ -78,7 +78,7 @@ def joined(
     try:
         yield processes
     except BaseException as error:
-        if _is_loss(error):
+        if is_loss(error):
             os.write(2, native_log.LOST.encode())
             _leave(1, is_first)
         mistake = isinstance(error, UserError | OSError)
@@ -145,11 +145,10 @@ def _wait_for(address: str, seconds: int) -> None:
         time.sleep(0.2)
 
 
-def _is_loss(error: BaseException) -> bool:
+def is_loss(error: BaseException) -> bool:
     """Whether a computation failed since another process is gone."""
-    return isinstance(error, ValueError | RuntimeError) and any(
-        sign in str(error) for sign in ("Gloo", "NCCL", *native_log.COORDINATION)
-    )
+    signs = "Gloo", "NCCL", "coordination service", "coordination_service", "CoordinationService"
+    return isinstance(error, ValueError | RuntimeError) and any(s in str(error) for s in signs)
 
 
 def _leave(code: int, is_first: bool) -> NoReturn:

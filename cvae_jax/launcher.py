@@ -1,4 +1,4 @@
-"""Settings of the process, its memory and its cores, that a user should not have to know of.
+"""Settings of the process and care for its memory that a user should not have to know of.
 
 A setting that its environment variable has already is left alone, but for JAX_ENABLE_X64.
 """
@@ -39,10 +39,3 @@ def give_back_memory() -> None:
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
-
-
-def usable_cores() -> list[int]:
-    """Numbers of the cores of this process, where the system tells, as under taskset."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

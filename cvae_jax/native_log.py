@@ -18,8 +18,6 @@ NOT_JOINED = (
     "error: --initialization_timeout: not all processes have joined in time; start as many as "
     "--num_processes says with the same --coordinator_address, or raise it\n"
 )
-COORDINATION = "coordination service", "coordination_service", "CoordinationService"
-"""In what JAX raises when a process of several is lost."""
 _OF_COORDINATION = re.compile(
     r"[IWEF]\d{4} \S+ +\d+ (coordination_service|preemption_sync_manager|client\.h)"
 )

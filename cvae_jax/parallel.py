@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import serialize_executable
 
-from cvae_jax import launcher, native_log
+from cvae_jax import cores, hosts, launcher
 from cvae_jax.errors import UserError
 
 MAX_CPU_DEVICES = 4
@@ -39,8 +39,8 @@ def share_cores(batch_size: int, num_processes: int = 1, num_here: int = 1) -> N
     flags = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
         return
-    cores = max(1, len(launcher.usable_cores()) // num_here)
-    jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size // num_processes, cores))
+    num_cores = max(1, len(cores.usable()) // num_here)
+    jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size // num_processes, num_cores))
 
 
 def cpu_devices(batch_size: int, cores: int) -> int:
@@ -52,7 +52,7 @@ def cpu_devices(batch_size: int, cores: int) -> int:
 def check_devices() -> None:
     """Raises UserError if JAX finds no device, or is told not to compile for it.
 
-    That another process is lost meanwhile is raised as it is (hosts.py).
+    That another process is lost meanwhile is raised as it is, for `hosts.joined`.
     """
     if jax.config.jax_disable_jit:  # type: ignore[attr-defined]  # made at run time
         raise UserError(
@@ -62,7 +62,7 @@ def check_devices() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
-        if any(sign in str(error) for sign in native_log.COORDINATION):
+        if hosts.is_loss(error):
             raise
         told = " ".join(str(error).split()) or "it says no more"
         names = "JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES"

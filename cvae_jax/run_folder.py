@@ -42,8 +42,8 @@ def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, An
     """Writes config.json into a new workdir; in one that has a run, checks that it is this run.
 
     A run has a checkpoint; one that ended before it saved binds nobody. Results whose checkpoints
-    are gone are refused: they would pass for the new run's. A config.json that is lost
-    is made anew, as the checkpoints tell.
+    are gone are refused: they would pass for the new run's. A config.json that is lost is made
+    anew, as the checkpoints tell.
 
     How often to log, validate and save, the precision, the number of steps unless a schedule is
     laid out over it, and everything under `eval` and `sample` may change from start to start. What
@@ -68,15 +68,21 @@ def claim(workdir: Path, config: Config, statistics: Statistics) -> dict[str, An
             _check_num_steps(workdir, stored["config"], config)
             _check_fingerprint(stored, statistics, config)
             run["data"] = stored["data"]
-    results = [name for name in ("evaluation", "samples") if any(workdir.glob(f"{name}/*.json"))]
-    if results and not steps:
-        raise UserError(
-            f"--workdir={workdir}: holds {' and '.join(results)} of a run whose checkpoints are "
-            "gone; move them away or choose another --workdir"
-        )
+    if not steps:
+        _check_no_results(workdir)
     if not path.exists() or not steps or steps[-1] < config.train.num_steps:
         write_json(path, run)
     return run
+
+
+def _check_no_results(workdir: Path) -> None:
+    """Raises UserError if there are some, for a workdir without checkpoints."""
+    found = [name for name in ("evaluation", "samples") if any(workdir.glob(f"{name}/*.json"))]
+    if found:
+        raise UserError(
+            f"--workdir={workdir}: holds {' and '.join(found)} of a run whose checkpoints are "
+            "gone; move them away or choose another --workdir"
+        )
 
 
 def open_clips(run: dict[str, Any], config: Config) -> ClipSource:

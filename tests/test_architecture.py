@@ -16,7 +16,7 @@ TREES = {path: ast.parse(path.read_text()) for path in [*PROGRAM, *(ROOT / "test
 PURE = ("types", "losses", "metrics", "lpips", "fvd", "protocols", "summary")
 WITHOUT_MODEL = (
     *("data", "video", "sheet", "files", "errors", "logs", "tensorboard", "native_log"),
-    *("stopping", "streams"),
+    *("stopping", "streams", "cores"),
 )
 OVER_TIME = (
     *("rollout", "train_state", "train_step", "train", "checkpoints", "sample", "hosts"),

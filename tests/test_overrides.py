@@ -58,12 +58,12 @@ def test_every_field_is_set_by_its_flag(monkeypatch, path):
     assert len(changed) == len(arguments)
 
 
-def test_a_tilde_in_a_value_is_the_home_folder(monkeypatch):
+def test_a_tilde_in_a_value_is_the_home_folder(monkeypatch, tmp_path):
     """A shell expands that of a word of its own alone."""
-    monkeypatch.setenv("HOME", "/home/a")
+    monkeypatch.setenv("HOME", str(tmp_path))
     flags = parse(monkeypatch, "--mode=train", "--workdir=~/run", "--config.data.dir=~/b~/c")
-    assert (flags.workdir, flags.config.data.dir) == ("/home/a/run", "/home/a/b~/c")
-    assert parse(monkeypatch, "--mode=report", "--workdir=a,~/b").workdir == "a,/home/a/b"
+    assert (flags.workdir, flags.config.data.dir) == (f"{tmp_path}/run", f"{tmp_path}/b~/c")
+    assert parse(monkeypatch, "--mode=report", "--workdir=a,~/b").workdir == f"a,{tmp_path}/b"
 
 
 def test_learning_rate_in_scientific_notation(monkeypatch):

@@ -41,9 +41,9 @@ class LabReader:
         first: dict[tuple[str, ...], str] = {}
         for folder, _ in folders.walk(self._path):
             parts = folder.relative_to(self._path).parts
-            split = next((part for part in parts[-3::-1] if part in SPLITS), None)
             if len(parts) < 2 or not parts[-2].startswith("traj_") or not parts[-1].isdecimal():
                 continue
+            split = next((part for part in parts[-3::-1] if part in SPLITS), None)
             if split is None:
                 outside += 1
                 continue

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from cvae_jax import cores
 from cvae_jax.data import png
 from cvae_jax.data.simulator import record
 from cvae_jax.errors import UserError
@@ -40,7 +41,7 @@ def examples(seeds: range) -> Iterator[dict]:
         UserError: a worker died, of too little memory perhaps.
     """
     chunks = [seeds[first : first + _CHUNK] for first in range(0, len(seeds), _CHUNK)]
-    num_workers = min(_num_cores(), len(chunks))
+    num_workers = min(len(cores.usable()), len(chunks))
     with contextlib.ExitStack() as stack:
         workers = [
             stack.enter_context(_worker(seeds, index, num_workers)) for index in range(num_workers)
@@ -70,12 +71,6 @@ def _worker(seeds: range, index: int, num_workers: int) -> Iterator[subprocess.P
     finally:
         process.kill()
         process.communicate()
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _work(start: int, stop: int, index: int, num_workers: int) -> None:
