@@ -27,11 +27,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.worker import ROOT
 from cvae_jax import evaluate, run_folder, validation
 from cvae_jax.files import write_json
 from cvae_jax.logs import read_metrics
 
-ROOT = Path(__file__).parents[1]
 OF_THE_CLOCK = ("train/frames_per_second", "train/input_wait_fraction")
 NUM_STEPS = 24
 ENVIRONMENT = {

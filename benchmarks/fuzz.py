@@ -28,13 +28,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.timing import machine
+from benchmarks.worker import ROOT
 from cvae_jax import cli, train_state
 from cvae_jax import config as config_lib
 from cvae_jax.config import Config
+from cvae_jax.files import write_json
 from cvae_jax.logs import Progress
 from cvae_jax.train_step import TrainStep
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "fuzz.json"
 BASES = ("bair", "demo", "tiny")
 FIELDS = list(config_lib.fields())
@@ -267,7 +268,7 @@ def main() -> None:
         "started as processes": starts,
         "machine": machine(),
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(RESULT, result)
     print(json.dumps(result, indent=1))
     print(*fuzz.failures[:20], sep="\n", file=sys.stderr)
     sys.exit(bool(fuzz.failures) or starts["tracebacks"])

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.pages import write_part
 from benchmarks.study_page import Interval, t_interval
+from benchmarks.study_plots import png
+from cvae_jax.files import write_atomically
 from cvae_jax.report.drawing import SERIES
 
 START = "<!-- made by benchmarks.quality: -->"
@@ -101,7 +103,7 @@ def plot(path: Path, result: dict[str, Any]) -> None:
     for axes in (by_frame, by_minute):
         axes.legend()
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=100)
+    write_atomically(path, png(figure))
 
 
 def runs_of(result: dict[str, Any], side: str) -> list[dict[str, Any]]:

@@ -116,12 +116,8 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def launcher_environment() -> dict[str, str]:
-    """The settings that main.py restarts itself with."""
-    return {
-        "GLIBC_TUNABLES": launcher.MALLOC,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
-        "JAX_ENABLE_X64": "0",
-    }
+    """What main.py restarts itself with."""
+    return {"GLIBC_TUNABLES": launcher.MALLOC}
 
 
 def plan(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[str, Side]]]:

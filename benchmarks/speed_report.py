@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import write_part
+from benchmarks.study_plots import png
 from benchmarks.worker import MATMUL_SIZE
+from cvae_jax.files import write_atomically
 
 START = "<!-- made by benchmarks.speed: -->"
 _HEAD = (
@@ -65,7 +67,7 @@ def plot(path: Path, growth: list[dict[str, Any]]) -> None:
             axes.legend()
         axes.set(xlabel=label, ylabel="seconds", xlim=(0, None), ylim=(0, None))
     figure.suptitle(f"width {growth[0]['width']}")
-    figure.savefig(path, dpi=100)
+    write_atomically(path, png(figure))
 
 
 def _title(one: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import study_page, study_runs, timing
-from benchmarks.study_arms import arms
+from benchmarks.study_arms import ARMS
 from benchmarks.study_runs import Run, Setting
 from benchmarks.worker import ROOT
 from configs.study import NUM_STEPS
@@ -70,7 +70,7 @@ def parse() -> argparse.Namespace:
     for name, low, high in (("seeds", 1, 100), ("steps", 4, 10**6), ("jobs", 1, num_cores)):
         if not low <= (value := getattr(arguments, name)) <= high:
             parser.error(f"--{name}={value}: must be {low} to {high}")
-    known = [arm.name for arm in arms(arguments.steps)]
+    known = [arm.name for arm in ARMS]
     for name in filter(None, arguments.arms.split(",")):
         if name not in known:
             parser.error(f"--arms={name}: no such arm; choose of {', '.join(known)}")
@@ -82,8 +82,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     start, machine = time.monotonic(), timing.machine()
     setting = Setting(arguments.folder, arguments.data_dir, arguments.steps)
     asked = set(filter(None, arguments.arms.split(",")))
-    every = arms(arguments.steps)
-    chosen = [arm for arm in every if not asked or not arm.question or arm.name in asked]
+    chosen = [arm for arm in ARMS if not asked or not arm.question or arm.name in asked]
     runs = [Run(setting, arm, seed) for arm in chosen for seed in range(arguments.seeds)]
     print("preparing the data, unless they are there", flush=True)
     study_runs.main_py(["--mode=prepare", *runs[0].flags], arguments.folder / "prepare.log")

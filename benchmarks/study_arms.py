@@ -16,8 +16,7 @@ class Arm(NamedTuple):
     changes: Mapping[str, Any]
 
 
-def arms(num_steps: int) -> list[Arm]:
-    """The baseline first; schedules scale with the length of a run."""
+def _arms() -> list[Arm]:
     forcing, weight, schedule = "Teacher forcing", "KL weight", "KL schedule"
     start, decay = "teacher_forcing.start_decay_step", "teacher_forcing.decay_steps"
     lower, beta, rate = "teacher_forcing.lower_bound", "kl.weight", "optimizer.learning_rate"
@@ -39,6 +38,8 @@ def arms(num_steps: int) -> list[Arm]:
     ]
 
 
+ARMS = _arms()
+"""The baseline first."""
 BASELINE_LABELS = {
     "Teacher forcing": "from 1 to 0 over the middle third",
     "KL weight": "β = 1e-4",

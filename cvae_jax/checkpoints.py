@@ -252,6 +252,8 @@ def _unreadable_metrics(folder: Path) -> dict[int, str]:
         if path.parts[-3].isdecimal():
             try:
                 _score(json.loads(path.read_text()))
+            except FileNotFoundError:  # pruned meanwhile by the run that writes here
+                continue
             except (ValueError, KeyError, TypeError) as error:
                 found[int(path.parts[-3])] = f"{path.name}: {_reason(error)}"
     return found

@@ -163,7 +163,7 @@ def _run(flag_values):
 def _config_of_file(flag_values) -> Config:
     """The config of the file that --config names, with its overrides."""
     if not flag_values["config"].using_default_value:
-        values = validation.plain(flag_values.config)
+        values = validation.as_dict(flag_values.config)
         _apply_protocol(values, flag_values["config"].override_values)
         return validation.from_config_dict(values)
     raise UserError(

@@ -14,7 +14,7 @@ from cvae_jax.data.pipeline import Batch
 from cvae_jax.errors import UserError
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.train_state import TrainState
-from cvae_jax.train_step import example_keys, loss_terms, own_examples
+from cvae_jax.train_step import example_keys, loss_terms, own_examples, weighed
 
 
 def check(
@@ -68,7 +68,7 @@ def find(
 
     def loss(params, inputs):
         terms = loss_terms(model, params, *inputs, forced=forced)
-        return terms["mse"].mean() + kl_weight * terms["kl"].mean(), terms
+        return weighed(terms, kl_weight), terms
 
     seen: list[tuple[str, str | None]] = []
     with nn.intercept_methods(_watch(seen)):

@@ -27,7 +27,7 @@ from cvae_jax.errors import UserError
 from cvae_jax.evaluation_table import table
 from cvae_jax.files import check_writable, plain, read_object, write_json
 from cvae_jax.kept import Kept, folder_name
-from cvae_jax.protocols import ALL_CLIPS, PROTOCOLS, PSNR_DEFINITIONS
+from cvae_jax.protocols import ALL_CLIPS, BEST, PROTOCOLS, PSNR_DEFINITIONS
 
 
 def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def run(workdir: Path, config: Config, checkpoint: str) -> dict[str, Any]:
     change, about_change = _mean_change(config, source)
     about = protocol(config, source, run_info, about_change)
     kept = Kept(folder / folder_name(about, state.params))
-    figures = measuring.Measurement(config, config.eval, source, change).measure(state.params, kept)
+    figures = measuring.Measurement(config, source, change).measure(state.params, kept)
     failed = summary.not_finite(figures)
     if len(failed):
         kept.clear()
@@ -186,11 +186,11 @@ def protocol(
         "num_context_frames": evaluation.num_context_frames,
         "num_predicted_frames": evaluation.num_predicted_frames,
         "num_samples": evaluation.num_samples,
-        "start_frame": row.start_frame,
+        "start_frame": 0,
         "latent": f"{config.model.prior} prior",
         "seed": config.seed,
         "frame_size": list(source.statistics.frame_size),
-        "best_of": row.best if evaluation.num_samples > 1 else "one sample",
+        "best_of": BEST if evaluation.num_samples > 1 else "one sample",
         "means": "over frames, then samples, then clips",
         "interval": f"{summary.CONFIDENCE:.0%}, expanded percentile bootstrap over clips, "
         f"{summary.NUM_RESAMPLES} resamples",

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cvae_jax import metric_weights, parallel, passes, rollout
-from cvae_jax.config import Config, EvalConfig
+from cvae_jax.config import Config
 from cvae_jax.data import pipeline
 from cvae_jax.data.clip_source import ClipSource
 from cvae_jax.data.pipeline import Batch
@@ -53,14 +53,14 @@ class Measurement:
     def __init__(
         self,
         config: Config,
-        evaluation: EvalConfig,
         source: ClipSource,
         change: Float[np.ndarray, "target height width 3"] | None = None,
         *,
         thorough: bool = True,
     ):
-        """Of what `evaluation` says, under the protocol that it names; see the class."""
-        self.evaluation, self.source = evaluation, source
+        """Of what `config.eval` says, under the protocol that it names; see the class."""
+        evaluation = self.evaluation = config.eval
+        self.source = source
         self._num_threads = config.data.num_threads
         self._change = change
         self._networks = passes.Networks(
@@ -68,14 +68,14 @@ class Measurement:
             lpips=metric_weights.load(evaluation, "lpips"),
             fvd=metric_weights.load(evaluation, "fvd"),
         )
-        features = passes.make_features(config, evaluation)
+        features = passes.make_features(config)
         self._features = parallel.pmap_sharded(features) if self._networks.fvd else None
         self._size = pass_size(evaluation.num_samples, evaluation.num_predicted_frames)
         self._group = parallel.round_up(1) * self._size.clips  # clips at once on all devices
-        score = passes.make_score(config, evaluation, self._size.samples)
+        score = passes.make_score(config, self._size.samples)
         self._score = parallel.pmap_sharded(score)
         self._thorough = thorough
-        self._describe = parallel.pmap_sharded(passes.make_describe(config, evaluation, thorough))
+        self._describe = parallel.pmap_sharded(passes.make_describe(config, thorough))
         self._starts = range(0, evaluation.num_samples, self._size.samples)
         shape = evaluation.num_predicted_frames, *source.statistics.frame_size, 3
         several = evaluation.num_samples > 1

@@ -10,11 +10,10 @@ import psutil
 
 from cvae_jax import parallel
 from cvae_jax.config import Config
+from cvae_jax.data.frames import FRAME_SIZE
 from cvae_jax.errors import UserError
-from cvae_jax.train_state import FRAME_SIZE, TrainState
+from cvae_jax.train_state import TrainState
 
-_COPIES = 4
-"""Of the parameters that any step holds: themselves, the gradient and at most two moments."""
 _STEP_FIELDS = ("train.batch_size", "data.num_predicted_frames", "model.width")
 
 
@@ -24,8 +23,9 @@ def check_state(config: Config, state: TrainState, free: float) -> None:
     Raises:
       UserError: it is more than the bytes that are free.
     """
-    held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
-    held *= _COPIES * parallel.copies_of_the_state()
+    gradient = state.params
+    held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state, gradient)))
+    held *= parallel.copies_of_the_state()
     if held > free:  # before hours of compilation
         fields = ("model.width", "model.predictor_width", "model.g_dim")
         raise _too_large("parameters, gradient and moments", held, free, config, fields)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax import traverse_util
 
 from cvae_jax.config import EvalConfig
 from cvae_jax.errors import UserError
@@ -83,13 +84,11 @@ def convert(metric: str, archive: Path, output: Path) -> None:
         np.savez(path, **arrays)  # type: ignore[arg-type]  # of its other keywords
 
 
-def flatten(tree: Any, prefix: str = "") -> Weights:
+def flatten(tree: dict[str, Any]) -> Weights:
     """Nested dictionaries as one, keys joined by a bar; arrays of 1 x .. x C as (C,)."""
-    if isinstance(tree, dict):
-        pairs = [flatten(value, f"{prefix}|{key}".strip("|")) for key, value in tree.items()]
-        return {name: value for found in pairs for name, value in found.items()}
-    array = np.asarray(tree, np.float32)
-    return {prefix: array.reshape(-1) if array.size == array.shape[-1] else array}
+    flat = traverse_util.flatten_dict(tree, sep="|")
+    arrays = {name: np.asarray(value, np.float32) for name, value in flat.items()}
+    return {k: x.reshape(-1) if x.size == x.shape[-1] else x for k, x in arrays.items()}
 
 
 def load(evaluation: EvalConfig, metric: str) -> Weights | None:

@@ -43,9 +43,9 @@ def share_cores(batch_size: int, num_processes: int = 1, num_here: int = 1) -> N
     jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size // num_processes, num_cores))
 
 
-def cpu_devices(batch_size: int, cores: int) -> int:
+def cpu_devices(batch_size: int, num_cores: int) -> int:
     """The largest number of devices, at most one a core and four, that divides a batch."""
-    most = min(cores, MAX_CPU_DEVICES)
+    most = min(num_cores, MAX_CPU_DEVICES)
     return max(n for n in range(1, most + 1) if batch_size % n == 0)
 
 
@@ -73,18 +73,14 @@ def check_devices() -> None:
         ) from error
 
 
-def pmap_replicated(function: Callable, *, donate_argnums: tuple[int, ...] = ()) -> Any:
+def pmap_replicated(function: Callable) -> Any:
     """Pmap of `function(state, shards, constants) -> (new state, metrics)`.
 
     The state and the constants are the same on every device, and so must be what it returns:
-    average over `mean_over_devices` before anything enters the state.
+    average over `mean_over_devices` before anything enters the state. The given one is donated.
     """
     return jax.pmap(
-        function,
-        axis_name=_AXIS,
-        in_axes=(None, 0, None),
-        out_axes=None,
-        donate_argnums=donate_argnums,
+        function, axis_name=_AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=(0,)
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cvae_jax import baselines, fvd, losses, lpips, metrics, protocols, rollout
-from cvae_jax.config import Config, EvalConfig, ModelConfig
+from cvae_jax.config import Config, ModelConfig
 from cvae_jax.models.cvae import CVAE
 from cvae_jax.models.gaussian import noise_for
 from cvae_jax.types import to_unit_range
@@ -113,11 +113,12 @@ def make_generate(config: ModelConfig) -> Callable:
     return generate
 
 
-def make_score(config: Config, evaluation: EvalConfig, count: int) -> Callable:
+def make_score(config: Config, count: int) -> Callable:
     """`score(networks, (batch, spread), first)` for `count` samples of each clip, from `first` on.
 
     Gives figures and the new spread: `model/...` (clip, sample, target), `spread` (clip, target).
     """
+    evaluation = config.eval
     generate, scores = make_generate(config.model), _make_scores(evaluation)
     num_context, num_samples = evaluation.num_context_frames, evaluation.num_samples
 
@@ -135,12 +136,13 @@ def make_score(config: Config, evaluation: EvalConfig, count: int) -> Callable:
     return score
 
 
-def make_describe(config: Config, evaluation: EvalConfig, thorough: bool) -> Callable:
+def make_describe(config: Config, thorough: bool) -> Callable:
     """`describe(networks, (batch, others), change)`: what is measured once for each clip.
 
     others: by name, actions and positions in place of the clip's own. change: as of
     `baselines.mean_change`, or None. Scores have one sample, the first one's noise.
     """
+    evaluation = config.eval
     generate, scores = make_generate(config.model), _make_scores(evaluation)
     model, psnr = CVAE(config.model), _psnr(evaluation)
     num_context = evaluation.num_context_frames
@@ -168,12 +170,12 @@ def make_describe(config: Config, evaluation: EvalConfig, thorough: bool) -> Cal
     return describe
 
 
-def make_features(config: Config, evaluation: EvalConfig) -> Callable:
+def make_features(config: Config) -> Callable:
     """`features(networks, batch, nothing)`: what FVD compares, `fvd/...` (clip, feature).
 
     Of context and targets: the true ones, sample 1's, and the last context frame repeated.
     """
-    generate, num_context = make_generate(config.model), evaluation.num_context_frames
+    generate, num_context = make_generate(config.model), config.eval.num_context_frames
 
     def features(networks, batch, _):
         context = to_unit_range(batch.video[:, :num_context])

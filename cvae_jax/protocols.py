@@ -38,8 +38,6 @@ class Protocol:
     """None: whichever `data.camera` says."""
     psnr: str = "frame"
     """Which of PSNR_DEFINITIONS."""
-    start_frame: int = 0
-    best: str = BEST
 
     def settings(self) -> dict[str, Any]:
         """What it fixes of the config's section `eval`, by field."""

@@ -1,6 +1,7 @@
 """The training loop: a plan that reads from top to bottom."""
 
 import contextlib
+import dataclasses
 import math
 import time
 from pathlib import Path
@@ -40,8 +41,8 @@ from cvae_jax.train_step import TrainStep, draw_teacher_forcing, drawn_shape
 def run(workdir: Path, config: Config) -> bool:
     """Trains in `workdir`, from its latest checkpoint if it has one.
 
-    SIGTERM or Ctrl-C ends it after the step at hand, which is saved. Returns whether all steps are
-    done.
+    SIGTERM, Ctrl-C or a closed terminal ends it after the step at hand, which is saved. Returns
+    whether all steps are done.
 
     Raises:
       UserError: the workdir holds another run or is another process's now, the data is missing,
@@ -71,8 +72,8 @@ def _train(workdir: Path, config: Config, source: ClipSource, validation: ClipSo
     kl_weight = schedules.kl_weight(config.kl, num_steps)
     teacher_forcing_ratio = schedules.teacher_forcing_ratio(config.teacher_forcing, num_steps)
     train_step = TrainStep(config)
-    evaluation = _validation(config, len(validation))
-    measurement = measuring.Measurement(config, evaluation, validation, thorough=False)
+    validating = dataclasses.replace(config, eval=_validation(config, len(validation)))
+    measurement = measuring.Measurement(validating, validation, thorough=False)
     num_frames = config.data.num_context_frames + config.data.num_predicted_frames
     frames_per_step = settings.batch_size * num_frames
 
@@ -108,7 +109,7 @@ def _train(workdir: Path, config: Config, source: ClipSource, validation: ClipSo
         last_log_step, last_log_time = start_step, time.monotonic()
         with log, bar, programs:
             for step, batch in zip(range(start_step, num_steps), batches, strict=False):
-                use_true = _draw(config, teacher_forcing_ratio, step)
+                use_true = draw_teacher_forcing(config, step, teacher_forcing_ratio[step])
                 state, metrics = programs.step(state, batch, use_true, kl_weight[step])
                 recent.append(metrics)
                 done = step + 1
@@ -175,15 +176,6 @@ def _check_condition(config: Config, statistics: Statistics) -> None:
     )
 
 
-def _draw(config, ratio, step):
-    forcing, shape = config.teacher_forcing, _targets_shape(config)
-    return draw_teacher_forcing(config.seed, step, ratio[step], forcing, shape)
-
-
-def _targets_shape(config):
-    return config.train.batch_size, config.data.num_predicted_frames
-
-
 def _ways(config, ratio, start_step):
     """Which programs the steps left are to take, teacher-forced (True) or not, the first one first.
 
@@ -191,10 +183,10 @@ def _ways(config, ratio, start_step):
     """
     if jax.process_count() > 1:
         return []  # JAX compiles the programs of several processes from arrays alone, not shapes
-    num_draws = math.prod(drawn_shape(config.teacher_forcing, _targets_shape(config)))
+    num_draws = math.prod(drawn_shape(config))
     all_true = ratio[start_step:] ** num_draws  # the chance of each step
     never_taken = {True: np.prod(1.0 - all_true), False: np.prod(all_true)}
-    first = bool(_draw(config, ratio, start_step).all())
+    first = bool(draw_teacher_forcing(config, start_step, ratio[start_step]).all())
     ways = [way for way, chance in never_taken.items() if way == first or chance < 0.99]
     return sorted(ways, key=lambda way: way != first)
 

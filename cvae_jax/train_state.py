@@ -12,10 +12,9 @@ from optax.contrib import MuonDimensionNumbers, muon
 
 from cvae_jax import schedules
 from cvae_jax.config import Config
+from cvae_jax.data.frames import FRAME_SIZE
 from cvae_jax.models.cvae import CVAE, FRAME_CHANNELS
-from cvae_jax.rollout import Params
-
-FRAME_SIZE = 64
+from cvae_jax.rollout import Params, align_conditions
 
 _SMALLEST_SIDE, _LARGEST_SIZE = 9, 400_000
 """Of a dense kernel that Muon takes. The predictor's that paints its map is larger, and orthogonal
@@ -89,15 +88,14 @@ def _seedless(config):
 @functools.cache
 def _creation(config, action_dim, position_dim):
     """A program of a key, traced once for both and found compiled by runs with other seeds."""
-    dims = {"none": 0, "action": action_dim, "action_position": action_dim + position_dim}
     model = config.model
 
     def create(key):
         frame = jnp.zeros((1, FRAME_SIZE, FRAME_SIZE, FRAME_CHANNELS))
         latent = jnp.zeros((1, model.z_dim))
-        conditions = jnp.zeros((1, model.window, dims[model.condition]))
-        path = jnp.zeros((1, action_dim if model.condition != "none" else 0))
-        params = CVAE(model).init(key, frame, latent, conditions, path)["params"]
+        action, position = (jnp.zeros((1, model.window, dim)) for dim in (action_dim, position_dim))
+        step, path = align_conditions(action, position, model.condition)
+        params = CVAE(model).init(key, frame, latent, step, path[:, -1])["params"]
         return TrainState(
             step=jnp.int32(0),
             params=params,

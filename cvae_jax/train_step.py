@@ -10,30 +10,34 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from cvae_jax import losses, parallel, rollout, schedules
-from cvae_jax.config import Config, TeacherForcingConfig
+from cvae_jax.config import Config
+from cvae_jax.data.frames import FRAME_SIZE
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.models.cvae import CVAE, FRAME_CHANNELS
 from cvae_jax.models.gaussian import noise_for
-from cvae_jax.train_state import FRAME_SIZE, TrainState, make_optimizer
+from cvae_jax.train_state import TrainState, make_optimizer
 from cvae_jax.types import to_unit_range
 
 
 def draw_teacher_forcing(
-    seed: int, step: int, ratio: float, config: TeacherForcingConfig, shape: tuple[int, int]
+    config: Config, step: int, ratio: float
 ) -> Bool[np.ndarray, "batch target"]:
     """Where the true frame enters the window, each draw with probability `ratio`.
 
     One draw decides for the whole batch (as the lab's code does), for a clip or for a frame, by
-    config.unit. Drawn on the host, a pure function of (seed, step): a resumed run repeats it,
-    and choosing a program by it does not wait for the device.
+    teacher_forcing.unit. Drawn on the host, a pure function of (seed, step): a resumed run
+    repeats it, and choosing a program by it does not wait for the device.
     """
-    draws = np.random.default_rng((seed, step)).random(drawn_shape(config, shape))
+    draws = np.random.default_rng((config.seed, step)).random(drawn_shape(config))
+    shape = config.train.batch_size, config.data.num_predicted_frames
     return np.broadcast_to(draws < ratio, shape)
 
 
-def drawn_shape(config: TeacherForcingConfig, shape: tuple[int, int]) -> tuple[int, int]:
-    """How many draws a step of (batch, target) makes, by config.unit, to be broadcast to it."""
-    return {"batch": (1, 1), "clip": (shape[0], 1), "frame": shape}[config.unit]
+def drawn_shape(config: Config) -> tuple[int, int]:
+    """How many draws a step makes, by teacher_forcing.unit, to be broadcast to (batch, target)."""
+    batch, targets = config.train.batch_size, config.data.num_predicted_frames
+    shapes = {"batch": (1, 1), "clip": (batch, 1), "frame": (batch, targets)}
+    return shapes[config.teacher_forcing.unit]
 
 
 def own_examples(batch: Batch) -> np.ndarray:
@@ -58,7 +62,7 @@ class TrainStep:
         # An argument of the programs, so that runs with other seeds find them compiled.
         self._key = np.asarray(jax.random.key_data(jax.random.key(config.seed)))
         self._programs = {
-            forced: parallel.pmap_replicated(_make_device_step(config, forced), donate_argnums=(0,))
+            forced: parallel.pmap_replicated(_make_device_step(config, forced))
             for forced in (True, False)
         }
         self._compiled: dict[bool, Callable] = {}
@@ -107,8 +111,7 @@ def _make_device_step(config: Config, forced: bool):
 
     def loss(params, keys, batch, use_true, kl_weight):
         terms = loss_terms(model, params, keys, batch, use_true, forced=forced)
-        means = {name: term.mean() for name, term in terms.items()}
-        return means["mse"] + kl_weight * means["kl"], means
+        return weighed(terms, kl_weight), {name: term.mean() for name, term in terms.items()}
 
     def device_step(state, shards, constants):
         batch, use_true, example = shards
@@ -167,6 +170,13 @@ def loss_terms(
         "mse": losses.squared_error(result.frames, video[:, -num_targets:]),
         "kl": losses.kl_divergence(result.posterior, prior).sum(axis=-1),
     }
+
+
+def weighed(
+    terms: dict[str, Float[Array, "batch target"]], kl_weight: float | Float[Array, ""]
+) -> Float[Array, ""]:
+    """The loss of `loss_terms`: the negative evidence bound, but for beta as the KL's weight."""
+    return terms["mse"].mean() + kl_weight * terms["kl"].mean()
 
 
 def _apply(optimizer, state, gradients, finite):

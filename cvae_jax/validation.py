@@ -25,7 +25,7 @@ def from_config_dict(values: config_dict.ConfigDict | dict[str, Any]) -> Config:
         contradiction, each with its flag, its value, the rule and the remedy.
     """
     problems: dict[str, str] = {}
-    config = _build(Config, plain(values), "config", problems)
+    config = _build(Config, as_dict(values), "config", problems)
     lines = [*problems.values()]
     for flags, line in _contradictions(config):
         concerned = {f"config.{flag}" for flag in flags}
@@ -37,7 +37,7 @@ def from_config_dict(values: config_dict.ConfigDict | dict[str, Any]) -> Config:
     return config
 
 
-def plain(values: config_dict.ConfigDict | dict[str, Any]) -> dict[str, Any]:
+def as_dict(values: config_dict.ConfigDict | dict[str, Any]) -> dict[str, Any]:
     """The nested dictionaries of a config.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from cvae_jax import checkpoints as checkpoints_lib
 from cvae_jax.checkpoints import Checkpoints, DamagedCheckpoint
 from cvae_jax.errors import UserError
 from cvae_jax.train_state import TrainState
@@ -149,6 +151,18 @@ def test_damaged_figures_are_told_to_who_only_reads(workdir):
     with pytest.raises(UserError, match=r"checkpoints/4: cannot be restored \(metrics: "):
         Checkpoints(workdir, read_only=True)
     assert sorted(os.listdir(workdir / "checkpoints")) == ["2", "4"]
+
+
+def test_a_checkpoint_that_is_pruned_while_it_is_looked_at_is_passed_over(workdir, monkeypatch):
+    read = pathlib.Path.read_text
+
+    def pruned(path):
+        shutil.rmtree(path.parents[1])
+        return read(path)
+
+    monkeypatch.setattr(pathlib.Path, "read_text", pruned)
+    assert not checkpoints_lib._unreadable_metrics(workdir / "checkpoints")
+    assert not list((workdir / "checkpoints").glob("*/metrics/metrics"))
 
 
 def test_what_a_killed_save_left_is_removed(workdir):

@@ -51,8 +51,8 @@ def params(config):
     return jax.tree.map(noisy, train_state.create(config, 4, 3).params)
 
 
-def _evaluation(config, **changes):
-    return dataclasses.replace(config.eval, **changes)
+def _evaluating(config, **changes):
+    return dataclasses.replace(config, eval=dataclasses.replace(config.eval, **changes))
 
 
 def _clips(source, count=4):
@@ -76,9 +76,9 @@ def predicted(config, source, params):
 
 def test_scores_and_spread_equal_a_loop_over_samples(config, source, params, predicted):
     """27 samples are two passes of 14, of which the last sample only fills."""
-    evaluation = _evaluation(config, num_samples=27, batch_size=3)
+    config = _evaluating(config, num_samples=27, batch_size=3)
     assert measuring.pass_size(27, TARGETS) == (1, 14)
-    figures = measuring.Measurement(config, evaluation, source, thorough=False).measure(params)
+    figures = measuring.Measurement(config, source, thorough=False).measure(params)
     target = _clips(source).video[:, None, CONTEXT:] / 255.0
     psnr = -10 * np.log10(((predicted - target) ** 2).mean((-3, -2, -1)))
     np.testing.assert_allclose(figures["model/psnr"], psnr, rtol=1e-4)
@@ -127,11 +127,11 @@ def test_pass_holds_no_more_than_it_may_and_every_sample(num_targets):
 
 @pytest.mark.parametrize("num_samples", [3, 30])
 def test_batch_size_changes_no_bit(config, source, params, num_samples):
-    evaluation = _evaluation(config, num_clips=7, num_samples=num_samples)
-    measurement = measuring.Measurement(config, evaluation, source)
+    config = _evaluating(config, num_clips=7, num_samples=num_samples)
+    measurement = measuring.Measurement(config, source)
     found = []
     for batch_size in (1, 5, 32):
-        measurement.evaluation = dataclasses.replace(evaluation, batch_size=batch_size)
+        measurement.evaluation = dataclasses.replace(config.eval, batch_size=batch_size)
         found.append(measurement.measure(params))
     for figures in found[1:]:
         assert list(figures) == list(found[0])
@@ -169,7 +169,7 @@ def test_noise_in_place_of_all_future_frames_changes_no_bit_of_a_prediction(
 
     monkeypatch.setattr(rollout, "generate", recording)
     found = []
-    measurement = measuring.Measurement(config, _evaluation(config, num_samples=3), source)
+    measurement = measuring.Measurement(_evaluating(config, num_samples=3), source)
     for clips in (source, _with_noisy_future(source)):
         measurement.source = clips
         figures = measurement.measure(params)
@@ -189,9 +189,9 @@ def test_noise_in_place_of_all_future_frames_changes_no_bit_of_a_prediction(
 
 
 def test_shuffled_actions_are_the_next_clip_s_and_zeroed_ones_leave_the_arm_still(config, source):
-    evaluation = _evaluation(config, num_clips=5)
+    config = _evaluating(config, num_clips=5)
     whole, scale = _clips(source, 5), source.scale
-    measurement = measuring.Measurement(config, evaluation, source)
+    measurement = measuring.Measurement(config, source)
     for clips in (range(3), range(3, 5)):
         batch = pipeline.read_clips(source, clips, num_frames=CONTEXT + TARGETS)
         others = measurement._other_actions(batch)
@@ -216,7 +216,7 @@ def change(config):
 @pytest.fixture(scope="module")
 def figures(config, source, params, change):
     """All that is measured of 4 clips with one sample."""
-    return measuring.Measurement(config, config.eval, source, change).measure(params)
+    return measuring.Measurement(config, source, change).measure(params)
 
 
 def test_mean_motion_adds_the_training_split_s_mean_change(config, source, change, figures):
@@ -236,7 +236,7 @@ def test_threads_are_as_many_as_the_config_says(config, source, monkeypatch):
     asked, reading = [], pipeline._reading
     spy = lambda count: (asked.append(count), reading(count))[1]  # noqa: E731
     monkeypatch.setattr(pipeline, "_reading", spy)
-    next(measuring.Measurement(config, config.eval, source)._batches(0))
+    next(measuring.Measurement(config, source)._batches(0))
     evaluate._mean_change(config, source)
     assert asked == [7, 7]
 
@@ -245,8 +245,8 @@ def test_a_validation_reads_its_own_clips_alone(config, source, params, monkeypa
     read, own = [], copy.copy(source)
     spy = lambda clip_id, *frames: (read.append(clip_id), source.read(clip_id, *frames))[1]  # noqa: E731
     monkeypatch.setattr(own, "read", spy)
-    evaluation = _evaluation(config, num_clips=3, num_samples=1)
-    measuring.Measurement(config, evaluation, own, thorough=False).measure(params)
+    config = _evaluating(config, num_clips=3, num_samples=1)
+    measuring.Measurement(config, own, thorough=False).measure(params)
     assert sorted(read) == [0, 1, 2]
 
 
@@ -283,7 +283,7 @@ def test_without_actions_there_is_nothing_to_shuffle(config, source):
     model = dataclasses.replace(config.model, condition="none")
     blind = dataclasses.replace(config, model=model)
     params = train_state.create(blind, 4, 3).params
-    figures = measuring.Measurement(blind, blind.eval, source).measure(params)
+    figures = measuring.Measurement(blind, source).measure(params)
     assert {name.split("/")[0] for name in figures} == {"model", "copy_last_frame", "posterior"}
 
 
@@ -293,7 +293,7 @@ def test_fvd_compares_whole_clips_of_truth_model_and_copying(
     """Which videos it is given; the network itself takes a minute to compile."""
     means = lambda weights, video: video.mean((-3, -2, -1)) * weights["scale"]  # noqa: E731
     monkeypatch.setattr(fvd, "features", means)
-    features = passes.make_features(config, config.eval)
+    features = passes.make_features(config)
     networks = passes.Networks(params, fvd={"scale": jnp.float32(2.0)})
     found = jax.jit(features)(networks, jax.tree.map(jnp.asarray, _clips(source)), None)
     video = _clips(source).video / 255.0

@@ -1,10 +1,11 @@
 import dataclasses
 import math
 
+import jax
 import pytest
 
 from configs import tiny
-from cvae_jax import memory, train_state, validation
+from cvae_jax import memory, parallel, train_state, validation
 from cvae_jax.errors import UserError
 
 CONFIG = validation.from_config_dict(tiny.get_config())
@@ -20,6 +21,20 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_compiled():
         _check(dataclasses.replace(CONFIG, model=model))
     assert "--config.model.width=4096 --config.model.predictor_width=65536" in str(error.value)
     assert "GiB are free; lower one of them" in str(error.value)
+
+
+def test_what_any_step_holds_is_counted_to_the_byte():
+    """Muon keeps one moment of most kernels, where Adam keeps two."""
+    values = tiny.get_config()
+    values.optimizer.name, values.train.batch_size = "muon", 1
+    config = validation.from_config_dict(values)
+    state = train_state.create(config, 4, 3)
+    held = sum(x.nbytes for x in jax.tree.leaves(state) + jax.tree.leaves(state.params))
+    assert held < 3.9 * sum(x.nbytes for x in jax.tree.leaves(state.params))
+    held *= float(parallel.copies_of_the_state())
+    memory.check_state(config, train_state.shapes(config, 4, 3), held)
+    with pytest.raises(UserError, match="parameters, gradient and moments"):
+        memory.check_state(config, train_state.shapes(config, 4, 3), held - 1)
 
 
 def test_a_batch_larger_than_memory_is_refused_before_it_is_compiled():

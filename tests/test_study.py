@@ -9,13 +9,12 @@ import pytest
 from scipy import stats
 
 from benchmarks import study_page, study_plots, study_runs
-from benchmarks.study_arms import BASELINE, BASELINE_LABELS, arms
+from benchmarks.study_arms import ARMS, BASELINE, BASELINE_LABELS
 from cvae_jax import config as config_lib
 from cvae_jax import validation
 from tests.command_line import parse
 
 SETTING = study_runs.Setting(Path("runs/study"), "data", num_steps=60)
-ARMS = arms(SETTING.num_steps)
 OTHERS = ARMS[1:]
 STEPS, FRAMES = [15, 30, 45, 60], 10
 

@@ -9,7 +9,6 @@ import pytest
 
 from configs import tiny
 from cvae_jax import parallel, schedules, train_state, validation
-from cvae_jax.config import TeacherForcingConfig
 from cvae_jax.data.pipeline import Batch
 from cvae_jax.train_step import TrainStep, draw_teacher_forcing, example_keys
 
@@ -162,12 +161,16 @@ def test_the_learning_rate_that_is_told_is_the_one_of_the_update(values):
     assert len(set(told[::2])) == 3
 
 
+def _drawing(values, unit, batch_size):
+    values.teacher_forcing.unit, values.train.batch_size = unit, batch_size
+    values.data.num_predicted_frames = 5
+    return validation.from_config_dict(values)
+
+
 @pytest.mark.parametrize(("unit", "num_draws"), [("batch", 1), ("clip", 400), ("frame", 2000)])
-def test_teacher_forcing_is_drawn_for_its_unit_at_its_ratio(unit, num_draws):
-    config = TeacherForcingConfig(unit=unit)
-    draws = np.stack(
-        [draw_teacher_forcing(0, step, 0.3, config, (400, 5)) for step in range(100)]
-    ).astype(float)
+def test_teacher_forcing_is_drawn_for_its_unit_at_its_ratio(values, unit, num_draws):
+    config = _drawing(values, unit, 400)
+    draws = np.stack([draw_teacher_forcing(config, step, 0.3) for step in range(100)]).astype(float)
     assert draws.mean() == pytest.approx(0.3, abs=0.15 if unit == "batch" else 0.02)
     distinct = {"batch": draws[:, :1, :1], "clip": draws[:, :, :1], "frame": draws}[unit]
     assert distinct[0].size == num_draws
@@ -176,9 +179,8 @@ def test_teacher_forcing_is_drawn_for_its_unit_at_its_ratio(unit, num_draws):
         assert 0 < draws[0].mean() < 1
 
 
-def test_teacher_forcing_repeats_for_a_step_and_obeys_its_ends():
-    config = TeacherForcingConfig(unit="frame")
-    draw = lambda step, ratio: draw_teacher_forcing(3, step, ratio, config, (4, 5))  # noqa: E731
+def test_teacher_forcing_repeats_for_a_step_and_obeys_its_ends(values):
+    draw = functools.partial(draw_teacher_forcing, _drawing(values, "frame", 4))
     np.testing.assert_array_equal(draw(7, 0.5), draw(7, 0.5))
     assert (draw(7, 0.5) != draw(8, 0.5)).any()
     assert draw(7, 1.0).all()

@@ -1,6 +1,5 @@
 """Training of SVG-FP: the loss of the paper, Adam, one step or as many as fit in a time."""
 
-import itertools
 import time
 from collections.abc import Callable, Iterator
 
@@ -73,15 +72,11 @@ def train(
     step: Callable[..., torch.Tensor],
     batches: Iterator[Batch],
     seconds: float,
-    free_running: Callable[[int], bool] = lambda step: False,
 ) -> list[float]:
-    """Steps until the time is over, each way through time by its number; every step's loss.
-
-    The published code is teacher-forced throughout; the lab's lets free running set in.
-    """
+    """Teacher-forced steps, as published, until the time is over; every step's loss."""
     losses, end = [], time.monotonic() + seconds
-    for number, batch in zip(itertools.count(), batches, strict=False):
+    for batch in batches:
         if time.monotonic() >= end:
             break
-        losses.append(float(step(batch, free_running(number))))
+        losses.append(float(step(batch, False)))
     return losses

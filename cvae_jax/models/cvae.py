@@ -23,7 +23,7 @@ _COMPOSITE_CHANNELS = 2 * FRAME_CHANNELS + 2
 
 
 class CVAE(nn.Module):
-    """SVG with a fixed prior (Denton & Fergus 2018), action-conditioned, without its LSTMs.
+    """SVG (Denton & Fergus 2018), its prior fixed or learned; action-conditioned, without LSTMs.
 
     Every method maps a batch of single steps; rollout.py puts them in time.
     `full_size_again`: maps of a frame's size are made again for a gradient, not kept.

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from cvae_jax.models import winograd
 from cvae_jax.models.convolution import convolve
+from cvae_jax.types import Motion
 
 NUM_STAGES = 4
 """Of the encoder and the decoder: at full, 1/2, 1/4 and 1/8 size."""
@@ -18,6 +19,8 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal"
 """Keeps activations at scale through leaky ReLUs without a normaliser (He et al. 2015)."""
 SMALL_INIT = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
 """Lets little of a last layer through at the start of training."""
+CONDITION_FREQUENCIES, _PATH_FREQUENCIES = (1.5, 3.0), (0.5, 1.0)
+"""Of waves, in radians per standard deviation of a condition and of an action."""
 
 
 def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -41,6 +44,12 @@ def with_waves(
     """
     waves = [wave(frequency * x) for frequency in frequencies for wave in (jnp.sin, jnp.cos)]
     return jnp.concatenate([x, *waves], axis=-1)
+
+
+def motion_waves(motion: Motion) -> Float[Array, "*batch features_and_waves"]:
+    """`with_waves` of what is known of the arm at a frame that is to be drawn."""
+    step = with_waves(motion.step, CONDITION_FREQUENCIES)
+    return jnp.concatenate([step, with_waves(motion.path, _PATH_FREQUENCIES)], axis=-1)
 
 
 def normalized(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
@@ -253,8 +262,8 @@ class MergeSkip(nn.Module):
 class MatrixConv3x3(nn.Module):
     """A 3x3 convolution as one matrix product over shifted copies.
 
-    For small maps inside a loop over time, where autodiff's gradients of a convolution are slow on
-    a CPU (convolution.py).
+    For small maps inside a loop over time, where it is faster on a CPU than `conv3x3`, or as fast
+    (docs/performance.md).
     """
 
     features: int

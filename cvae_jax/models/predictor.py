@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cvae_jax.models.layers import (
+    CONDITION_FREQUENCIES,
     KERNEL_INIT,
     Dense,
     MatrixConv3x3,
@@ -14,9 +15,6 @@ from cvae_jax.models.layers import (
     normalized,
     with_waves,
 )
-
-_FREQUENCIES = (1.5, 3.0)
-"""Radians per standard deviation of a condition."""
 
 
 class Predictor(nn.Module):
@@ -71,7 +69,7 @@ class Predictor(nn.Module):
         zeros = nn.initializers.zeros
         x = Dense(width, self.dtype, zeros, name="latent")(latent)
         if flat.shape[1]:  # condition=none has no columns
-            features = with_waves(flat, _FREQUENCIES)
+            features = with_waves(flat, CONDITION_FREQUENCIES)
             x = x + Dense(width, self.dtype, name="conditions")(features)
         return activation(x)
 

@@ -7,15 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import SMALL_INIT, Dense, MatrixConv3x3, activation, logit, with_waves
+from cvae_jax.models.layers import SMALL_INIT, Dense, MatrixConv3x3, activation, logit, motion_waves
 from cvae_jax.models.place import about, cut, put
 from cvae_jax.types import Arm, Scene
 
 _SHARE = 5 / 8
 """Side of the window about the arm in which things move, as a share of the frame's."""
 _FEATURES, _PAINTED, _HIDDEN = 16, 8, 24
-_STEP_FREQUENCIES, _PATH_FREQUENCIES = (1.5, 3.0), (0.5, 1.0)
-"""Radians per standard deviation of a condition and of an action."""
 _MOST, _AT_START = 5.0, -4.0
 """Bounds of the logit of moving, and where it is before training. Without bounds a mask closes for
 good in the first steps, before the arm's place is learned."""
@@ -117,8 +115,7 @@ class Push(nn.Module):
         dense = lambda size, name: Dense(size, self.dtype, name=name)  # noqa: E731
         parts = [
             activation(dense(64, "pose")(arm.pose)),
-            with_waves(arm.motion.step, _STEP_FREQUENCIES),
-            with_waves(arm.motion.path, _PATH_FREQUENCIES),
+            motion_waves(arm.motion),
         ]
         known = activation(dense(64, "known")(jnp.concatenate(parts, axis=-1)))
         painted = dense(before.size // len(before) * _PAINTED, "painted")(known)

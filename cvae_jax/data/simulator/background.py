@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
-from cvae_jax.data.simulator import camera, scene
+from cvae_jax.data.simulator import camera, faces, scene
 
 _TEXTURE_SIZE = 128
 
@@ -14,24 +14,21 @@ _TEXTURE_SIZE = 128
 def draw_bin(layout: scene.Scene) -> Float[np.ndarray, "canvas canvas 3"]:
     """The lit, empty bin with values in [0, 1]."""
     rng = np.random.default_rng(layout.floor_seed)
-    floor = Image.fromarray(_to_uint8(_texture(rng, layout)))
+    floor = Image.fromarray(faces.to_uint8(_texture(rng, layout)))
     size = (camera.CANVAS_SIZE, camera.CANVAS_SIZE)
     canvas = floor.transform(
         size,
         Image.Transform.PERSPECTIVE,
         _FLOOR_COEFFICIENTS,
         Image.Resampling.BILINEAR,
-        fillcolor=tuple(_to_uint8(layout.table_colour * layout.tint).tolist()),
+        fillcolor=tuple(faces.to_uint8(layout.table_colour * layout.tint).tolist()),
     )
     draw = ImageDraw.Draw(canvas)
     for corners, normal in _WALLS:
-        lit = layout.ambient + (1 - layout.ambient) * max(0.0, float(normal @ layout.light))
-        draw.polygon(
-            [tuple(p) for p in camera.project(corners)],
-            fill=tuple(_to_uint8(layout.wall_colour * lit * layout.tint).tolist()),
-        )
+        lit = faces.lit(layout, layout.wall_colour, normal @ layout.light)
+        draw.polygon([tuple(p) for p in camera.project(corners)], fill=tuple(lit.tolist()))
         rim = [tuple(p) for p in camera.project(corners[2:])]
-        bright = _to_uint8(layout.wall_colour * layout.tint * 1.15)
+        bright = faces.to_uint8(layout.wall_colour * layout.tint * 1.15)
         draw.line(rim, fill=tuple(bright.tolist()), width=5)
     return np.asarray(canvas, np.float32) / 255 * _brightness(rng)
 
@@ -69,10 +66,6 @@ def _brightness(rng: np.random.Generator) -> np.ndarray:
     axis = np.linspace(-1, 1, camera.CANVAS_SIZE, dtype=np.float32)
     slope = axis[None, :] * np.cos(direction) + axis[:, None] * np.sin(direction)
     return (1 + strength * slope)[..., None].astype(np.float32)
-
-
-def _to_uint8(colour: np.ndarray) -> np.ndarray:
-    return (np.clip(colour, 0, 1) * 255).astype(np.uint8)
 
 
 def _floor_coefficients() -> list[float]:

@@ -36,8 +36,7 @@ def draw(
 
     lit = background.draw_bin(layout)
     lit_bin, dark_bin = (
-        Image.fromarray((np.clip(shade * lit, 0, 1) * 255).astype(np.uint8))
-        for shade in (1.0, 1.0 - layout.shadow)
+        Image.fromarray(faces.to_uint8(shade * lit)) for shade in (1.0, 1.0 - layout.shadow)
     )
     frames = np.empty((len(gripper), camera.FRAME_SIZE, camera.FRAME_SIZE, 3), np.uint8)
     for t in range(len(gripper)):

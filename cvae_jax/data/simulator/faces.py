@@ -90,7 +90,12 @@ def lit(
     """Colour of faces whose normals make angles with the light of which `facing` is the cosine."""
     light = layout.ambient + (1 - layout.ambient) * np.maximum(facing, 0.0)
     shaded = colour * np.asarray(light)[..., None] * layout.tint
-    return (np.clip(shaded, 0, 1) * 255).astype(np.uint8)
+    return to_uint8(shaded)
+
+
+def to_uint8(colour: Float[np.ndarray, "*size 3"]) -> UInt8[np.ndarray, "*size 3"]:
+    """A colour with values in [0, 1], cut off beyond, as Pillow takes it."""
+    return (np.clip(colour, 0, 1) * 255).astype(np.uint8)
 
 
 def _corners(

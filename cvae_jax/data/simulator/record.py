@@ -22,17 +22,12 @@ class Run(NamedTuple):
     action: Float32[np.ndarray, "time 4"]
 
 
-def clip(seed: int, *, hidden_seed: int | None = None) -> Clip:
-    """Simulates and draws one clip of 30 frames, 64x64, as a pure function of its arguments.
+def clip(seed: int) -> Clip:
+    """Simulates and draws one clip of 30 frames, 64x64, as a pure function of its seed.
 
     The units of action and position are those of `arm.move`.
-
-    Args:
-        seed: decides everything: scene, arm and hidden physics.
-        hidden_seed: another seed for what cannot be seen (masses, frictions, centres of gravity);
-            frame 0 does not depend on it.
     """
-    run = simulate(seed, hidden_seed=hidden_seed)
+    run = simulate(seed)
     position = run.gripper[:, :3].astype(np.float32)
     return Clip(drawing.draw(run.layout, run.gripper, run.objects), run.action, position)
 
@@ -46,8 +41,9 @@ def simulate(
     """What `clip` draws.
 
     Args:
-        seed: as of `clip`.
-        hidden_seed: as of `clip`.
+        seed: decides everything: scene, arm and hidden physics.
+        hidden_seed: another seed for what cannot be seen (masses, frictions, centres of gravity);
+            frame 0 does not depend on it.
         action: what the arm does, in the place of its own plans. Where it would press things into
             something they stay for that frame, so that a clip in which it gave in is not repeated.
     """
