@@ -130,6 +130,8 @@ def _run(flag_values):
         if "" in names:
             raise UserError(f"--workdir={one}: a name is empty; leave out the comma beside it")
         workdirs = [*map(Path, names)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"--workdir={one}: names {twice[0]} twice; leave one out")
         print(f"written to {report.write_report(workdirs)}")
         return 0
     if mode == "prepare":

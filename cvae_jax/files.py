@@ -9,6 +9,7 @@ import math
 import os
 import struct
 import sys
+import tempfile
 import tokenize
 import uuid
 import zipfile
@@ -51,10 +52,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); free disk space, change its "
-            "permissions, or choose another folder (--workdir, or --config.data.dir for data)"
-        ) from error
+        raise _refusal(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -102,9 +100,21 @@ def check_writable(folder: Path) -> None:
     Raises:
         UserError: the disk refuses.
     """
-    probe = folder / f".{uuid.uuid4().hex}.probe"
-    write_atomically(probe, bytes(4096))
-    probe.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+            probe.write(bytes(4096))
+            os.fsync(probe.fileno())
+    except OSError as error:
+        raise _refusal(folder, error) from error
+
+
+def _refusal(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be written ({error.strerror or error}); free disk space, change its "
+        "permissions, or choose another folder (--workdir, to evaluate or draw that of a copy of "
+        "the run; --config.data.dir for data)"
+    )
 
 
 def plain(value: Any) -> Any:

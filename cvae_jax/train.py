@@ -89,6 +89,8 @@ def _train(workdir: Path, config: Config, source: ClipSource, validation: ClipSo
         if start_step:
             hosts.say(f"{workdir}: going on after step {start_step}")
         hosts.say(f"{workdir}: batches of {settings.batch_size} on {parallel.describe()}")
+        if (asked := settings.num_validation_clips) > (there := len(validation)):
+            hosts.say(f"{workdir}: validates on {there} clips, all there are, not {asked}")
         batches = pipeline.Timed(
             pipeline.train_batches(
                 source,
@@ -172,7 +174,7 @@ def _check_condition(config: Config, statistics: Statistics) -> None:
         return
     raise UserError(
         f"--config.model.condition={condition}: {config.data.source} in {config.data.dir} has no "
-        f"{lacks}; set --config.model.condition={remedy}, or add {lacks} to the data"
+        f"{lacks}; prepare data that have some, or set --config.model.condition={remedy}"
     )
 
 

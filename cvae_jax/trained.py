@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
@@ -31,14 +33,14 @@ class Trained:
 
     config: Config
     statistics: Statistics
-    params: Params
+    params: Params = dataclasses.field(repr=False)
     step: int
 
     def predict(
         self,
         key: jax.Array,
         context: ArrayLike,
-        action: ArrayLike,
+        action: ArrayLike | None = None,
         position: ArrayLike | None = None,
         *,
         num_samples: int = 1,
@@ -53,26 +55,34 @@ class Trained:
 
         Args:
             key: of the latents, which depend on it, the sample and the clip's place in the batch.
-            context: uint8 (batch, context, height, width, 3), the first frames.
-            action: (batch, time, action_dim) in the units of the data; `action[:, t]` leads from
-                frame t to frame t + 1, so that the last one is not used.
-            position: (batch, time, position_dim) in the units of the data, of the targets too;
-                needed where `model.condition` is `action_position` alone.
+            context: uint8 (batch, context, height, width, 3), the first frames, as
+                `cvae_jax.data.frames.fit` makes them of others.
+            action: finite (batch, time, action_dim) in the units of the data; `action[:, t]` leads
+                from frame t to frame t + 1, so that the last one is not used, but must be there.
+                None where `model.condition` is `none`: as many frames as in training follow.
+            position: finite (batch, time, position_dim) in the units of the data, of the targets
+                too; needed where `model.condition` is `action_position` alone.
             num_samples: of each clip.
 
         Returns:
             float32 in [0, 1].
 
         Raises:
-            ValueError: an array that does not fit the model or the others.
+            ValueError: an array that does not fit the model or the others, or is not finite.
         """
         context = jnp.asarray(context)
         if context.dtype != jnp.uint8:
             raise ValueError(f"context: {context.dtype}; must be uint8, 0 to 255")
         _check("context", context, ("batch", "context", *self.statistics.frame_size, 3))
         batch, num_context = context.shape[:2]
+        condition, action_dim = self.config.model.condition, len(self.statistics.action_mean)
+        if action is None:
+            if condition != "none":
+                raise ValueError(f"action: missing; the model's condition is {condition}")
+            time = num_context + self.config.data.num_predicted_frames
+            action = jnp.zeros((batch, time, action_dim))
         action = jnp.asarray(action, jnp.float32)
-        _check("action", action, (batch, "time", len(self.statistics.action_mean)))
+        _check("action", action, (batch, "time", action_dim))
         time = action.shape[1]
         if not 1 <= num_context < time:
             raise ValueError(
@@ -81,11 +91,20 @@ class Trained:
             )
         position_dim = len(self.statistics.position_mean)
         if position is None:
-            if self.config.model.condition == "action_position":
+            if condition == "action_position":
                 raise ValueError("position: missing; the model's condition is action_position")
             position = jnp.zeros((batch, time, position_dim))
         position = jnp.asarray(position, jnp.float32)
+        if position.ndim == 3 and position.shape[1] == time + 1:
+            raise ValueError(
+                f"action: of {time} frames, position of {time + 1}; give an action for the last "
+                "frame too, whatever it is: it is not used"
+            )
         _check("position", position, (batch, time, position_dim))
+        for what, array in (("action", action), ("position", position)):
+            if not isinstance(array, jax.core.Tracer) and not np.isfinite(np.asarray(array)).all():
+                raise ValueError(f"{what}: a value is not finite")
+        num_samples = _whole("num_samples", num_samples)
         for what, count in (("batch", batch), ("num_samples", num_samples)):
             if count < 1:
                 raise ValueError(f"{what}={count}: must be at least 1")
@@ -164,4 +183,13 @@ def _check(what: str, array: jax.Array, expected: tuple[int | str, ...]) -> None
     )
     if not fits:
         wanted = ", ".join(map(str, expected))
-        raise ValueError(f"{what}: shape {array.shape}; must be ({wanted})")
+        remedy = "; cvae_jax.data.frames.fit makes frames fit" if what == "context" else ""
+        raise ValueError(f"{what}: shape {array.shape}; must be ({wanted}){remedy}")
+
+
+def _whole(what: str, value: object) -> int:
+    """A number of any type that stands for a whole one; raises ValueError for others."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ValueError(f"{what}={value!r}: must be a whole number") from error

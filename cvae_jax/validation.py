@@ -152,11 +152,17 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             "--config.model.last_frame_skip=True: with --config.model.feedback='latent' there is "
             "no latest frame to take skips from; set feedback='frame' or last_frame_skip=False",
         )
-    if kl.schedule == "cyclical" and kl.num_cycles > train.num_steps:
+    if kl.schedule == "cyclical" and 2 * kl.num_cycles > train.num_steps:
         yield (
             ("kl.schedule", "kl.num_cycles", "train.num_steps"),
-            f"--config.kl.num_cycles={kl.num_cycles}: must be at most "
-            f"--config.train.num_steps={train.num_steps}, since a cycle takes a step or more",
+            f"--config.kl.num_cycles={kl.num_cycles}: must be at most half of "
+            f"--config.train.num_steps={train.num_steps}, since beta is 0 in a cycle's first step",
+        )
+    if kl.schedule == "linear" and train.num_steps == 1:
+        yield (
+            ("kl.schedule", "train.num_steps"),
+            "--config.kl.schedule='linear': needs --config.train.num_steps=2 or more, since beta "
+            "is 0 in the first step",
         )
     warmup_steps = config.optimizer.warmup_steps
     if warmup_steps >= train.num_steps:

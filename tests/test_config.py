@@ -1,13 +1,14 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs import bair, demo, tiny
 from cvae_jax import config as config_lib
-from cvae_jax import validation
+from cvae_jax import schedules, validation
 from cvae_jax.config import Config
 from cvae_jax.errors import UserError
 
@@ -109,11 +110,18 @@ def test_fvd_of_clips_that_are_too_short_is_refused():
         validation.from_config_dict(values)
 
 
-def test_more_cycles_than_steps_are_refused_when_there_are_cycles():
-    values = _with("kl.num_cycles", 200_000)
+def test_cycles_without_a_step_in_which_beta_is_more_than_zero_are_refused():
+    values = _with("kl.num_cycles", 90_001)
     validation.from_config_dict(values)
     values["kl"]["schedule"] = "cyclical"
-    with pytest.raises(UserError, match=r"--config\.kl\.num_cycles=200000: .*num_steps=180000"):
+    with pytest.raises(UserError, match=r"--config\.kl\.num_cycles=90001: .*num_steps=180000"):
+        validation.from_config_dict(values)
+    values["kl"]["num_cycles"] = 90_000
+    config = validation.from_config_dict(values)
+    beta = schedules.kl_weight(config.kl, config.train.num_steps)
+    np.testing.assert_array_equal(beta.reshape(-1, 2)[:, 1], np.float32(config.kl.weight))
+    values["kl"]["schedule"], values["train"]["num_steps"] = "linear", 1
+    with pytest.raises(UserError, match=r"schedule='linear': needs .*num_steps=2 or more"):
         validation.from_config_dict(values)
 
 

@@ -16,7 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvae_jax.errors import UserError
-from cvae_jax.files import atomic_path, lock, plain, read_json, write_atomically, write_json
+from cvae_jax.files import (
+    atomic_path,
+    check_writable,
+    lock,
+    plain,
+    read_json,
+    write_atomically,
+    write_json,
+)
 
 
 def test_writes_text_and_bytes_into_new_folders(tmp_path: Path) -> None:
@@ -52,6 +60,14 @@ def test_a_disk_that_refuses_is_the_users_to_mend(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(UserError, match=r"file/report\.html: cannot be written \(.*workdir"):
         write_atomically(tmp_path / "file" / "report.html", "page")
+
+
+def test_a_folder_is_tried_before_long_work_and_left_as_it_was(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match=rf"^{tmp_path}/file: cannot be written .* copy of the run"):
+        check_writable(tmp_path / "file")
 
 
 def test_a_killed_writer_leaves_whole_files_only(tmp_path: Path) -> None:

@@ -244,6 +244,8 @@ def test_a_run_in_a_folder_with_a_comma_is_reported(trained, tmp_path):
     shutil.copytree(trained, workdir)
     assert "How it learned" in _report(workdir)
     assert "a name is empty" in refused("--mode=report", f"--workdir={trained},")
+    told = refused("--mode=report", f"--workdir={trained},runs/b,{trained}")
+    assert f"names {trained} twice; leave one out" in told
 
 
 def _report(workdir):

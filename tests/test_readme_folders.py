@@ -131,14 +131,15 @@ def test_own_videos(user, action_dim, position_dim, condition):
         assert f"set --config.model.condition={remedy}" in process.stderr
         assert process.stderr.count("\n") == 1
         assert not (user / "runs").exists()
-    chosen = f"--config.model.condition={condition}"
-    _done(user, rest, chosen)
+    chosen = f"--config.model.condition={condition}", "--config.train.num_validation_clips=999"
+    told = _done(user, rest, *chosen)
+    assert re.search(r"runs/videos: validates on \d+ clips, all there are, not 999", told)
     result = _evaluation(user / "runs/videos")
     assert result["protocol"]["condition"] == condition
     assert ("shuffled_actions" in result) == (condition != "none")
     assert ("left out" in result["protocol"]["shuffled_actions"]) == (condition == "none")
     if condition == "action_position":
-        _train_goes_on(user, rest, chosen)
+        _train_goes_on(user, rest, *chosen)
     _done(user, [["--mode=report", "--workdir=runs/videos"]])
     report = (user / "runs/videos/report.html").read_text()
     assert ("Model, another clip’s actions" in report) == (condition != "none")

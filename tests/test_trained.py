@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 import sys
 
 import absl.logging
@@ -15,7 +16,7 @@ from cvae_jax.config import Config
 from cvae_jax.data import pipeline, simulator
 from cvae_jax.data.statistics import Statistics
 from cvae_jax.errors import UserError
-from cvae_jax.trained import Trained, load
+from cvae_jax.trained import Trained, _whole, load
 from cvae_jax.types import to_unit_range
 from tests.test_readme import BLOCKS
 from tests.test_rollout import SMALL, random_parameters
@@ -133,7 +134,7 @@ def test_positions_may_be_left_out_where_the_model_has_none(condition):
         ({"context": np.zeros((2, 64, 64, 3), np.uint8)}, r"\(2, 64, 64, 3\); must be \(batch, co"),
         (
             {"context": np.zeros((2, 2, 32, 64, 3), np.uint8)},
-            r"32, 64, 3\); .*, 64, 64, 3\)",
+            r"32, 64, 3\); .*, 64, 64, 3\); cvae_jax.data.frames.fit makes frames fit",
         ),
         ({"action": np.zeros((2, TIME, 5))}, r"action: shape \(2, 5, 5\); must be \(2, time, 4\)"),
         ({"action": np.zeros((3, TIME, 4))}, r"action: shape \(3, 5, 4\); must be \(2, time, 4\)"),
@@ -141,6 +142,10 @@ def test_positions_may_be_left_out_where_the_model_has_none(condition):
         ({"context": np.zeros((2, 0, 64, 64, 3), np.uint8)}, "context of 0; give 1 context frame"),
         ({"position": np.zeros((2, 4, 3))}, r"position: shape \(2, 4, 3\); must be \(2, 5, 3\)"),
         ({"position": None}, "position: missing; the model's condition is action_position"),
+        ({"action": None}, "action: missing; the model's condition is action_position"),
+        ({"action": np.zeros((2, 4, 4))}, "action: of 4 frames, position of 5; give an action for"),
+        ({"action": np.full((2, TIME, 4), np.inf)}, "action: a value is not finite"),
+        ({"position": np.full((2, TIME, 3), np.nan)}, "position: a value is not finite"),
         ({"num_samples": 0}, "num_samples=0: must be at least 1"),
         (_inputs(0), "batch=0: must be at least 1"),
     ],
@@ -148,6 +153,25 @@ def test_positions_may_be_left_out_where_the_model_has_none(condition):
 def test_what_does_not_fit_is_told(model, wrong, message):
     with pytest.raises(ValueError, match=message):
         model.predict(KEY, **_inputs() | wrong)
+
+
+@pytest.mark.parametrize("value", [2.5, 3.0, "3", None])
+def test_a_number_that_is_not_whole_is_told(value):
+    with pytest.raises(ValueError, match=re.escape(f"num_samples={value!r}: must be a whole")):
+        _whole("num_samples", value)
+    assert [_whole("n", two) for two in (2, np.int32(2), jnp.int32(2))] == [2, 2, 2]
+
+
+def test_without_a_condition_no_actions_are_needed():
+    model, inputs = _model(condition="none"), _inputs(1)
+    found = model.predict(KEY, inputs["context"])
+    assert found.shape == (1, 1, model.config.data.num_predicted_frames, SIDE, SIDE, 3)
+    zeros = np.zeros((1, CONTEXT + found.shape[2], 4))
+    np.testing.assert_array_equal(found, model.predict(KEY, inputs["context"], zeros))
+
+
+def test_it_is_shown_without_its_parameters(model):
+    assert len(repr(model)) < 3000
 
 
 def test_a_run_or_checkpoint_that_is_not_there_is_told(tmp_path, trained):

@@ -11,6 +11,8 @@ from cvae_jax.errors import UserError
 
 MAX_BAD_FRACTION = 0.01
 _NUM_NAMED = 3
+_NUM_TOLD = 20
+"""At most, before it is refused: of few clips a user learns of all that are bad at once."""
 
 
 class BadClips:
@@ -31,10 +33,15 @@ class BadClips:
         """Counts a clip.
 
         Raises:
-            UserError: that was one too many.
+            UserError: it is one too many, and there is no use in going on to tell of more.
         """
         self._found.append(f"{what} ({reason})")
         tqdm.tqdm.write(f"skipped: {self._found[-1]}", file=sys.stderr)
+        if self._strict or len(self._found) > max(self._limit, _NUM_TOLD):
+            self.check()
+
+    def check(self) -> None:
+        """Raises UserError if there are too many."""
         if len(self._found) > self._limit:
             rule = (
                 "none may be with --config.data.strict=True"

@@ -80,6 +80,7 @@ def convert(
             else:
                 bar.update(len(shard.refs))
                 bar.initial += len(shard.refs)  # no part of the speed
+    bad.check()
     sizes: dict[str, list[tfds_format.ShardSize]] = {}
     for shard in shards:
         note = progress["shards"][shard.path.name]

@@ -48,7 +48,7 @@ class EpisodeReader:
     """Episodes cut into clips; those of one episode are in one split.
 
     The data set's own splits are used; where it has `train` alone, a tenth of the episodes goes to
-    `test` and another to `validation`.
+    `test` and another to `validation`. Episodes shorter than a clip are left out before.
     """
 
     cameras = ("image_main",)
@@ -61,13 +61,25 @@ class EpisodeReader:
         self._files = _find_files(self._path)
         self._records = _open_records(self._path, self._files)
         self.action_dim = self.position_dim = 0
+        self._short: list[int] = []
+        """Their numbers of frames."""
         self._clips = {split: self._list(split) for split in self._records}
 
     def splits(self) -> dict[str, list[ClipRef]]:
-        """The clips, in the order of the files."""
+        """The clips, in the order of the files.
+
+        Raises:
+            UserError: no episode is long enough.
+        """
+        if self._short and not any(self._clips.values()):
+            raise UserError(
+                f"--config.data.clip_length={self.num_frames}: the longest episode in {self._path} "
+                f"has {max(self._short)} frames; set it lower"
+            )
         if set(self._clips) != {"train"}:
             return self._clips
-        of_episode = folders.choose_splits([str(r) for r in range(len(self._records["train"]))])
+        episodes = dict.fromkeys(str(ref.key.record) for ref in self._clips["train"])
+        of_episode = folders.choose_splits([*episodes])
         found: dict[str, list[ClipRef]] = {split: [] for split in folders.SPLITS}
         for ref in self._clips["train"]:
             found[of_episode[str(ref.key.record)]].append(ref)
@@ -77,7 +89,7 @@ class EpisodeReader:
         """Reads a part of an episode.
 
         Raises:
-            BadClip: its record is damaged, the episode too short, or a feature not as in others.
+            BadClip: its record is damaged, or a feature not as in others.
         """
         if ref.key.problem:
             raise BadClip(ref.key.problem)
@@ -92,7 +104,8 @@ class EpisodeReader:
     def describe(self) -> str:
         """What was found and what is made of it."""
         counts = ", ".join(f"{len(r)} episodes of {split}" for split, r in self._records.items())
-        return f"{counts}; clips of {self.num_frames} frames; {self._keys}"
+        short = f"; {len(self._short)} shorter episodes left out" if self._short else ""
+        return f"{counts}; clips of {self.num_frames} frames{short}; {self._keys}"
 
     def _list(self, split: str) -> list[ClipRef]:
         refs = []
@@ -101,13 +114,11 @@ class EpisodeReader:
             name = f"episode {record}"
             try:
                 images, action, position = self._episode(split, record)
-                if len(images) < self.num_frames:
-                    raise BadClip(
-                        f"has {len(images)} frames, fewer than --config.data.clip_length="
-                        f"{self.num_frames}"
-                    )
             except BadClip as error:
                 refs.append(ClipRef(name, _Key(split, record, 0, str(error)), files))
+                continue
+            if len(images) < self.num_frames:
+                self._short.append(len(images))
                 continue
             if not self.action_dim:
                 self.action_dim, self.position_dim = action.shape[1], position.shape[1]

@@ -16,9 +16,10 @@ from cvae_jax.data.readers import BadClip, ClipRef, DataSettings, RawClip
 from cvae_jax.errors import UserError
 
 _TABLES = (".actions.csv", ".positions.csv", ".npz")
+_NUM_NAMED = 3
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Video:
     """A video and the tables beside it, or why it cannot be used."""
 
@@ -42,6 +43,7 @@ class FolderReader:
 
     `train`, `validation` and `test` are sub-folders; without any of them, a tenth of the videos
     (at least one) goes to `test` and another to `validation`, chosen by a hash of their names.
+    Videos shorter than a clip are left out before.
     """
 
     cameras = ("image_main",)
@@ -50,7 +52,10 @@ class FolderReader:
     def __init__(self, path: pathlib.Path, clip_length: int):
         self.num_frames = clip_length
         self._path = path
-        self._videos = _look_at(path)
+        found = _look_at(path)
+        self._videos = [video for video in found if video.problem or not self._is_short(video)]
+        self._short = [video for video in found if video not in self._videos]
+        self._others = _others(path, found)
         self.action_dim = _common_width(video.action for video in self._videos)
         self.position_dim = _common_width(video.position for video in self._videos)
         self._stream: Iterator[videos.Frame] = iter(())
@@ -113,18 +118,29 @@ class FolderReader:
         lengths = sorted(video.num_frames for video in good) or [0]
         sizes = sorted({video.size for video in good}) or [(0, 0)]
         named = [f"{width}x{height}" for width, height in (sizes[0], sizes[-1])]
-        outside = len(self._videos) - len(used)
         rest = sum(video.num_frames % self.num_frames for video in good)
-        return (
+        told = [
             f"{len(good)} videos of {lengths[0]} to {lengths[-1]} frames, {named[0]} to {named[1]} "
-            f"pixels, cut into clips of {self.num_frames} frames, {rest} at their ends left out; "
-            f"{self.action_dim} action and {self.position_dim} position columns; "
-            f"{outside} videos outside of {', '.join(folders.SPLITS)} left out"
-        )
+            f"pixels, cut into clips of {self.num_frames} frames, {rest} at their ends left out",
+            f"{self.action_dim} action and {self.position_dim} position columns",
+        ]
+        if outside := [video.name for video in self._videos if video not in used]:
+            told.append(f"{_some(outside)} outside of {', '.join(folders.SPLITS)} left out")
+        if short := [f"{video.name} ({video.num_frames})" for video in self._short]:
+            told.append(f"of fewer than {self.num_frames} frames, left out: {_some(short)}")
+        if self._others:
+            told.append(f"neither videos nor tables, left out: {_some(self._others)}")
+        return "; ".join(told)
 
     def _members(self) -> dict[str, list[_Video]]:
         members: dict[str, list[_Video]] = {split: [] for split in folders.SPLITS}
         if not self._videos:
+            if self._short:
+                longest = max(video.num_frames for video in self._short)
+                raise UserError(
+                    f"--config.data.clip_length={self.num_frames}: the longest video in "
+                    f"{self._path} has {longest} frames; set it lower"
+                )
             raise UserError(
                 f"--config.data.path={self._path}: no videos there; a video is a file "
                 f"({', '.join(videos.SUFFIXES)}) or a sub-folder of numbered .png files"
@@ -137,23 +153,22 @@ class FolderReader:
             return {split: found for split, found in members.items() if found}
         if len(self._videos) < len(folders.SPLITS):
             raise UserError(
-                f"--config.data.path={self._path}: {len(self._videos)} video(s) there; three or "
-                "more are needed, as no video is in two splits; cut one up, or make sub-folders "
-                "train, validation and test"
+                f"--config.data.path={self._path}: {len(self._videos)} video(s) of "
+                f"--config.data.clip_length={self.num_frames} frames or more there; three or more "
+                "are needed, as no video is in two splits; cut one up, or make sub-folders train, "
+                "validation and test"
             )
         chosen = folders.choose_splits([video.name for video in self._videos])
         for video in self._videos:
             members[chosen[video.name]].append(video)
         return members
 
+    def _is_short(self, video: _Video) -> bool:
+        return video.num_frames < self.num_frames
+
     def _problem(self, video: _Video) -> str:
         if video.problem:
             return video.problem
-        if video.num_frames < self.num_frames:
-            return (
-                f"has {video.num_frames} frames, fewer than --config.data.clip_length="
-                f"{self.num_frames}"
-            )
         for what, table, width in (
             ("action", video.action, self.action_dim),
             ("position", video.position, self.position_dim),
@@ -194,6 +209,26 @@ def _places(path: pathlib.Path) -> Iterator[pathlib.Path]:
                 yield place / name
 
 
+def _others(path: pathlib.Path, found: Sequence[_Video]) -> list[str]:
+    """The files that belong to no video."""
+    known = {_beside(video.path, suffix) for video in found for suffix in _TABLES}
+    known |= {video.path for video in found}
+    folders_of_frames = {video.path for video in found if video.path.is_dir()}
+    return [
+        (place / name).relative_to(path).as_posix()
+        for place, names in folders.walk(path)
+        for name in names
+        if place / name not in known
+        and not (place in folders_of_frames and name.lower().endswith(".png"))
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    """How many there are, and the first of them."""
+    more = ", ..." if len(names) > _NUM_NAMED else ""
+    return f"{len(names)} ({', '.join(names[:_NUM_NAMED])}{more})"
+
+
 def _tables(video: pathlib.Path, num_frames: int) -> list[tables.Table | None]:
     """Action and position: NAME.actions.csv and NAME.positions.csv, or both arrays in NAME.npz."""
     archive = _beside(video, ".npz")
@@ -208,6 +243,8 @@ def _tables(video: pathlib.Path, num_frames: int) -> list[tables.Table | None]:
         if table is not None:
             table = tables.per_frame(table, num_frames, where, of_actions=name == "action")
         found.append(table)
+    if archive.exists() and all(table is None for table in found):
+        raise BadClip(f"{archive.name} has neither an array `action` nor `position`; name them so")
     return found
 
 

@@ -9,7 +9,10 @@ from cvae_jax.errors import UserError
 
 def missing(source: str, folder: str | os.PathLike[str]) -> UserError:
     """The data set was never prepared, or not to the end."""
-    return UserError(f"{source} is not prepared in {folder}; {_prepare()}")
+    return UserError(
+        f"{source} is not prepared in {folder}; {_prepare()}, or say where it is with "
+        "--config.data.dir"
+    )
 
 
 def damaged(what: str, why: Exception, folder: str | os.PathLike[str]) -> UserError:

@@ -64,6 +64,8 @@ def prepare(config: DataSettings) -> None:
             "choose a folder that can be written and has room with --config.data.dir"
         ) from error
     print(f"prepared {config.source} in {folder} ({_describe(found)})")
+    if found.num_clips.get("test") == 1:
+        print(f"an evaluation of test needs two clips: add some, delete {folder}, prepare again")
 
 
 def _is_prepared(config: DataSettings, folder: pathlib.Path) -> bool:

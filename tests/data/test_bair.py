@@ -286,7 +286,9 @@ def test_clips_of_a_damaged_file_are_named_and_counted(
     if kind == "tar":
         path = bair_files.tar(tmp_path / "bair.tar", path)
     data = _data(tmp_path / "data", path)
-    with pytest.raises(UserError, match=rf"1 bad clip.*traj_6_to_11\.tfrecords_\d \({reason}\)"):
+    with pytest.raises(
+        UserError, match=rf"{lost} bad clip.*traj_6_to_11\.tfrecords_\d \({reason}\)"
+    ):
         preparation.prepare(data)
     monkeypatch.setattr(bad_clips, "MAX_BAD_FRACTION", 0.5)
     preparation.prepare(data)

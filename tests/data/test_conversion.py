@@ -122,6 +122,22 @@ def test_bad_clips_are_named_skipped_and_counted(data, capsys):
     ]
 
 
+@pytest.mark.parametrize(("strict", "num_bad", "num_told"), [(0, 5, 5), (0, 30, 21), (1, 5, 1)])
+def test_of_few_bad_clips_all_are_told_before_they_are_refused(
+    data, capsys, strict, num_bad, num_told
+):
+    _input(data, splits={"train": 200}, bad=[f"clip{number:03}" for number in range(num_bad)])
+    with pytest.raises(UserError, match=f"{num_told} bad clip"):
+        preparation.prepare(dataclasses.replace(data, strict=bool(strict)))
+    assert capsys.readouterr().err.count("skipped: train clip") == num_told
+
+
+def test_a_test_split_of_one_clip_is_told(data, capsys):
+    _input(data, splits={"train": 3, "test": 1})
+    preparation.prepare(data)
+    assert "an evaluation of test needs two clips: add some" in capsys.readouterr().out
+
+
 def test_more_than_one_percent_refuses(data):
     _input(data, splits={"train": 200}, bad=["clip003", "clip004", "clip150"])
     with pytest.raises(UserError, match=r"3 bad clip.*more than 1% of 200.*clip003 \(it is bad\)"):

@@ -118,9 +118,19 @@ def test_a_broken_episode_is_told(config, tmp_path, change, told):
     assert problem.startswith(told)
 
 
-def test_short_episodes_are_told(config, tmp_path):
-    reader = _reader(dataclasses.replace(config, clip_length=8), tmp_path)
-    assert _problems(reader) == ["has 7 frames, fewer than --config.data.clip_length=8"] * 4
+def test_episodes_shorter_than_a_clip_are_left_out_and_told(config, tmp_path):
+    records = [_rlds(length) for length in (9, 5, 8, 8, 7)]
+    recordings.write_tfds(tmp_path / "robonet/4.0.1", "bridge", records, "tfrecord")
+    keys = episodes.Keys("steps/observation/image", ("steps/action/a",))
+    reader = episodes.EpisodeReader(dataclasses.replace(config, clip_length=8), keys)
+    assert {split: len(refs) for split, refs in reader.splits().items()} == dict.fromkeys(
+        ("train", "validation", "test"), 1
+    )
+    assert not _problems(reader)
+    assert "clips of 8 frames; 2 shorter episodes left out; " in reader.describe()
+    reader = episodes.EpisodeReader(dataclasses.replace(config, clip_length=10), keys)
+    with pytest.raises(UserError, match=r"clip_length=10: the longest episode .* has 9 frames"):
+        reader.splits()
 
 
 def test_a_flipped_bit_is_noticed_by_the_checksum(config, tmp_path):

@@ -103,7 +103,7 @@ def test_sub_folders_are_the_splits(tmp_path):
         "train": ["train/a from frame 0", "train/deep/b from frame 0"],
         "test": ["test/a from frame 0"],
     }
-    assert "1 videos outside of train, validation, test left out" in reader.describe()
+    assert "1 (other/c) outside of train, validation, test left out" in reader.describe()
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -157,8 +157,29 @@ def test_a_heading_and_a_last_row_left_out_are_understood(tmp_path):
     np.testing.assert_array_equal(clip.action[:, 0], [0, 1, 2, 3, 4, 4])
 
 
-def test_clips_shorter_than_asked_are_told(tmp_path):
-    assert _told(tmp_path, 20) == "has 13 frames, fewer than --config.data.clip_length=20"
+def test_videos_shorter_than_a_clip_are_left_out_and_told(tmp_path):
+    for number, length in enumerate((6, 5, 7, 6, 3)):
+        recordings.write_pngs(tmp_path / str(number), recordings.moving_square(0, length))
+    reader = FolderReader(tmp_path, 6)
+    names = {ref.name for refs in reader.splits().values() for ref in refs}
+    assert names == {f"{number} from frame 0" for number in (0, 2, 3)}
+    assert "of fewer than 6 frames, left out: 2 (1 (5), 4 (3))" in reader.describe()
+    with pytest.raises(UserError, match=r"clip_length=8: the longest video .* has 7 frames; set"):
+        FolderReader(tmp_path, 8).splits()
+    with pytest.raises(UserError, match=r"1 video\(s\) of --config.data.clip_length=7 frames or"):
+        FolderReader(tmp_path, 7).splits()
+
+
+def test_files_that_are_not_understood_are_told(tmp_path):
+    _one(tmp_path)
+    np.savez(tmp_path / "train/a.npz", action=np.zeros((13, 2)))
+    assert "left out" not in FolderReader(tmp_path, 13).describe().partition("ends left out")[2]
+    for name in ("a.actions.json", "a.action.csv", "a/actions.csv", "b.npz"):
+        (tmp_path / "train" / name).write_text("1")
+    assert (
+        "neither videos nor tables, left out: 4 (train/a.action.csv, train/a.actions.json, "
+        "train/b.npz, ...)"
+    ) in FolderReader(tmp_path, 13).describe()
 
 
 def test_a_missing_frame_is_told(tmp_path):
@@ -214,6 +235,7 @@ def test_frames_of_another_size_within_a_video_are_fitted(tmp_path):
         ({"a.positions.csv": "1\n" * 12}, "a.positions.csv: 12 rows, but there are 13 frames"),
         ({"a.npz": {"action": np.array([{}], object)}}, "a.npz is not a whole .npz of numbers (O"),
         ({"a.npz": {}, "a.actions.csv": "1\n" * 13}, ""),
+        ({"a.npz": {"actions": np.zeros((13, 2))}}, "neither an array `action` nor `position`"),
         (
             {"a.npz": {"action": np.zeros((13, 2))}, "a.actions.csv": "1\n" * 13},
             "a.actions.csv and a.npz both have its actions",

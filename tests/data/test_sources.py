@@ -108,6 +108,7 @@ def test_missing_data_names_the_command(tiny_data_dir, tmp_path):
     assert "simulated_push_tiny is not prepared" in message
     assert str(tmp_path) in message
     assert "python main.py --mode=prepare" in message
+    assert "or say where it is with --config.data.dir" in message
     assert "\n" not in message
 
 
