@@ -8,7 +8,7 @@ Trains and evaluates each arm of study_arms.py with each seed through main.py, a
 and writes benchmarks/results/study.json; docs/study.md and its plots are made of that file alone,
 by `--write` without any run. A study that was stopped goes on where it was. To try it out:
 
-    python -m benchmarks.study --steps=4 --seeds=1 --arms=skip_latest --folder=runs/trial \
+    python -m benchmarks.study --steps=8 --seeds=1 --arms=skip_latest --folder=runs/trial \
         --results=runs/trial/study.json --docs=runs/trial
 """
 
@@ -67,7 +67,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file of all figures")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the page")
     arguments = parser.parse_args()
-    for name, low, high in (("seeds", 1, 100), ("steps", 4, 10**6), ("jobs", 1, num_cores)):
+    for name, low, high in (("seeds", 1, 100), ("steps", 8, 10**6), ("jobs", 1, num_cores)):
         if not low <= (value := getattr(arguments, name)) <= high:
             parser.error(f"--{name}={value}: must be {low} to {high}")
     known = [arm.name for arm in ARMS]
