@@ -101,7 +101,7 @@ class Trained:
                 "frame too, whatever it is: it is not used"
             )
         _check("position", position, (batch, time, position_dim))
-        for what, array in (("action", action), ("position", position)):
+        for what, array in (("action", action[:, :-1]), ("position", position)):
             if not isinstance(array, jax.core.Tracer) and not np.isfinite(np.asarray(array)).all():
                 raise ValueError(f"{what}: a value is not finite")
         num_samples = _whole("num_samples", num_samples)

@@ -170,6 +170,16 @@ def test_without_a_condition_no_actions_are_needed():
     np.testing.assert_array_equal(found, model.predict(KEY, inputs["context"], zeros))
 
 
+def test_the_last_action_may_be_anything(model):
+    inputs = _inputs(1)
+    expected = model.predict(KEY, **inputs)
+    inputs["action"][:, -1] = np.nan
+    np.testing.assert_array_equal(model.predict(KEY, **inputs), expected)
+    inputs["action"][:, -2] = np.nan
+    with pytest.raises(ValueError, match="action: a value is not finite"):
+        model.predict(KEY, **inputs)
+
+
 def test_it_is_shown_without_its_parameters(model):
     assert len(repr(model)) < 3000
 

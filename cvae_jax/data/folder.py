@@ -53,8 +53,8 @@ class FolderReader:
         self.num_frames = clip_length
         self._path = path
         found = _look_at(path)
-        self._videos = [video for video in found if video.problem or not self._is_short(video)]
-        self._short = [video for video in found if video not in self._videos]
+        self._videos = [video for video in found if not self._is_short(video)]
+        self._short = [video for video in found if self._is_short(video)]
         self._others = _others(path, found)
         self.action_dim = _common_width(video.action for video in self._videos)
         self.position_dim = _common_width(video.position for video in self._videos)
@@ -114,7 +114,7 @@ class FolderReader:
     def describe(self) -> str:
         """What was found and what is made of it."""
         good = [video for video in self._videos if not self._problem(video)]
-        used = [video for members in self._members().values() for video in members]
+        used = {video for members in self._members().values() for video in members}
         lengths = sorted(video.num_frames for video in good) or [0]
         sizes = sorted({video.size for video in good}) or [(0, 0)]
         named = [f"{width}x{height}" for width, height in (sizes[0], sizes[-1])]
@@ -164,7 +164,7 @@ class FolderReader:
         return members
 
     def _is_short(self, video: _Video) -> bool:
-        return video.num_frames < self.num_frames
+        return not video.problem and video.num_frames < self.num_frames
 
     def _problem(self, video: _Video) -> str:
         if video.problem:
