@@ -24,7 +24,8 @@ from typing import NamedTuple
 import psutil
 from matplotlib.figure import Figure
 
-from benchmarks import study_plots, timing
+from benchmarks import timing
+from benchmarks.pages import png
 from benchmarks.worker import ROOT
 from cvae_jax import stopping
 from cvae_jax.files import write_atomically, write_json
@@ -150,7 +151,7 @@ def plot(samples: Sequence[Sample]) -> bytes:
         axes.set(title=title, xlabel="minute", ylim=(0, 1.15 * max(values)))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color=RULE)
-    return study_plots.png(figure)
+    return png(figure)
 
 
 def _seconds_a_step(first: Sample, last: Sample) -> float:

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.pages import write_part
+from benchmarks.pages import png, write_part
 from benchmarks.study_page import Interval, t_interval
-from benchmarks.study_plots import png
 from cvae_jax.files import write_atomically
 from cvae_jax.report.drawing import SERIES
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import write_part
-from benchmarks.study_plots import png
+from benchmarks.pages import png, write_part
 from benchmarks.worker import MATMUL_SIZE
 from cvae_jax.files import write_atomically
 

@@ -1,6 +1,5 @@
 """The plots of docs/study.md: curves of each question's arms, and all differences together."""
 
-import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.pages import png
 from benchmarks.study_arms import BASELINE, BASELINE_LABELS
 from cvae_jax.report.drawing import MUTED, RULE, SERIES
 
@@ -96,10 +96,3 @@ def _dress(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=9, loc="left")
     axes.grid(color=RULE, linewidth=0.6)
     axes.tick_params(labelsize=8)
-
-
-def png(figure: Figure) -> bytes:
-    """The bytes of a figure as a PNG file, the same for the same figure."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
-    return file.getvalue()

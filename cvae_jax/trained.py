@@ -101,8 +101,9 @@ class Trained:
                 "frame too, whatever it is: it is not used"
             )
         _check("position", position, (batch, time, position_dim))
-        for what, array in (("action", action[:, :-1]), ("position", position)):
-            if not isinstance(array, jax.core.Tracer) and not np.isfinite(np.asarray(array)).all():
+        for what, array, used in (("action", action, time - 1), ("position", position, time)):
+            known = not isinstance(array, jax.core.Tracer)
+            if known and not np.isfinite(np.asarray(array)[:, :used]).all():
                 raise ValueError(f"{what}: a value is not finite")
         num_samples = _whole("num_samples", num_samples)
         for what, count in (("batch", batch), ("num_samples", num_samples)):

@@ -17,7 +17,7 @@ from array_record.python import array_record_data_source
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
-from cvae_jax.data import folders, frames, tables, tfrecords
+from cvae_jax.data import folders, frames, messages, tables, tfrecords
 from cvae_jax.data.clip_source import Records
 from cvae_jax.data.readers import BadClip, ClipRef, DataSettings, RawClip
 from cvae_jax.errors import UserError
@@ -72,14 +72,10 @@ class EpisodeReader:
             UserError: no episode is long enough.
         """
         if self._short and not any(self._clips.values()):
-            raise UserError(
-                f"--config.data.clip_length={self.num_frames}: the longest episode in {self._path} "
-                f"has {max(self._short)} frames; set it lower"
-            )
+            raise messages.too_short("episode", max(self._short), self._path, self.num_frames)
         if set(self._clips) != {"train"}:
             return self._clips
-        episodes = dict.fromkeys(str(ref.key.record) for ref in self._clips["train"])
-        of_episode = folders.choose_splits([*episodes])
+        of_episode = folders.choose_splits([*{str(ref.key.record) for ref in self._clips["train"]}])
         found: dict[str, list[ClipRef]] = {split: [] for split in folders.SPLITS}
         for ref in self._clips["train"]:
             found[of_episode[str(ref.key.record)]].append(ref)

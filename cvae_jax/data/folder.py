@@ -11,12 +11,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tqdm
 
-from cvae_jax.data import folders, frames, tables, videos
+from cvae_jax.data import folders, frames, messages, tables, videos
 from cvae_jax.data.readers import BadClip, ClipRef, DataSettings, RawClip
 from cvae_jax.errors import UserError
 
 _TABLES = (".actions.csv", ".positions.csv", ".npz")
 _NUM_NAMED = 3
+
+_Files = Sequence[tuple[pathlib.Path, list[str]]]
+"""What `folders.walk` gives."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -52,10 +55,11 @@ class FolderReader:
     def __init__(self, path: pathlib.Path, clip_length: int):
         self.num_frames = clip_length
         self._path = path
-        found = _look_at(path)
+        files = list(folders.walk(path))
+        found = _look_at(path, files)
         self._videos = [video for video in found if not self._is_short(video)]
         self._short = [video for video in found if self._is_short(video)]
-        self._others = _others(path, found)
+        self._others = _others(path, files, found)
         self.action_dim = _common_width(video.action for video in self._videos)
         self.position_dim = _common_width(video.position for video in self._videos)
         self._stream: Iterator[videos.Frame] = iter(())
@@ -137,10 +141,7 @@ class FolderReader:
         if not self._videos:
             if self._short:
                 longest = max(video.num_frames for video in self._short)
-                raise UserError(
-                    f"--config.data.clip_length={self.num_frames}: the longest video in "
-                    f"{self._path} has {longest} frames; set it lower"
-                )
+                raise messages.too_short("video", longest, self._path, self.num_frames)
             raise UserError(
                 f"--config.data.path={self._path}: no videos there; a video is a file "
                 f"({', '.join(videos.SUFFIXES)}) or a sub-folder of numbered .png files"
@@ -179,9 +180,9 @@ class FolderReader:
         return ""
 
 
-def _look_at(path: pathlib.Path) -> list[_Video]:
+def _look_at(path: pathlib.Path, files: _Files) -> list[_Video]:
     """Every video under `path`, in natural order, with its tables."""
-    places = sorted(_places(path), key=lambda place: folders.natural_order(place.as_posix()))
+    places = sorted(_places(path, files), key=lambda place: folders.natural_order(place.as_posix()))
     names = collections.Counter(_beside(place, "") for place in places)
     found = []
     for place in tqdm.tqdm(places, "looking at videos", unit=" videos"):
@@ -198,10 +199,9 @@ def _look_at(path: pathlib.Path) -> list[_Video]:
     return found
 
 
-def _places(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def _places(path: pathlib.Path, files: _Files) -> Iterator[pathlib.Path]:
     """Video files, and folders that hold PNGs."""
-    for place, names in folders.walk(path):
-        names = [name for name in names if not name.startswith(".")]
+    for place, names in files:
         if place != path and any(name.lower().endswith(".png") for name in names):
             yield place
         for name in names:
@@ -209,14 +209,14 @@ def _places(path: pathlib.Path) -> Iterator[pathlib.Path]:
                 yield place / name
 
 
-def _others(path: pathlib.Path, found: Sequence[_Video]) -> list[str]:
+def _others(path: pathlib.Path, files: _Files, found: Sequence[_Video]) -> list[str]:
     """The files that belong to no video."""
     known = {_beside(video.path, suffix) for video in found for suffix in _TABLES}
     known |= {video.path for video in found}
     folders_of_frames = {video.path for video in found if video.path.is_dir()}
     return [
         (place / name).relative_to(path).as_posix()
-        for place, names in folders.walk(path)
+        for place, names in files
         for name in names
         if place / name not in known
         and not (place in folders_of_frames and name.lower().endswith(".png"))

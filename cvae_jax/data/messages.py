@@ -15,6 +15,14 @@ def missing(source: str, folder: str | os.PathLike[str]) -> UserError:
     )
 
 
+def too_short(what: str, longest: int, folder: os.PathLike[str], clip_length: int) -> UserError:
+    """No video or episode gives a clip."""
+    return UserError(
+        f"--config.data.clip_length={clip_length}: the longest {what} in {folder} has {longest} "
+        "frames; set it lower"
+    )
+
+
 def damaged(what: str, why: Exception, folder: str | os.PathLike[str]) -> UserError:
     """A file that cannot be read as it should."""
     reason = " ".join(str(why).split())
