@@ -139,6 +139,7 @@ def _run(flag_values):
 
         preparation.prepare(_config_of_file(flag_values).data)
         return 0
+    _import_jax()
     if mode == "train":
         from cvae_jax import hosts, parallel, train
 
@@ -160,6 +161,14 @@ def _run(flag_values):
     module = evaluate if mode == "evaluate" else sample
     module.run(workdir, _config_of_run(flag_values, workdir), flag_values.checkpoint)
     return 0
+
+
+def _import_jax():
+    """Raises UserError for a variable of the environment that JAX can't read, as it does here."""
+    try:
+        import jax  # noqa: F401
+    except ValueError as error:
+        raise UserError(f"environment: {error}; change or unset that variable") from error
 
 
 def _config_of_file(flag_values) -> Config:
