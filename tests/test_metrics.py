@@ -85,7 +85,11 @@ def test_channel_psnr_averages_decibels():
 
 def test_psnr_of_an_exact_frame_is_finite():
     frame = jnp.ones((2, 8, 8, 3))
-    np.testing.assert_allclose(metrics.psnr(frame, frame), [100.0, 100.0], rtol=1e-6)
+    one_pixel = jnp.zeros((2, 8, 8), bool).at[:, 3, 5].set(True)
+    for psnr in (metrics.psnr, metrics.channel_psnr):
+        np.testing.assert_allclose(psnr(frame, frame), [100.0, 100.0], rtol=1e-6)
+    found = metrics.masked_psnr(frame, frame, one_pixel)
+    np.testing.assert_allclose(found, [100.0, 100.0], rtol=1e-6)
 
 
 def test_masked_psnr_sees_the_mask_alone():

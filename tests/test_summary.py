@@ -77,7 +77,7 @@ def test_one_sample_has_no_best():
 
 def test_what_is_not_defined_is_left_out():
     scores = _scores().astype(np.float64)
-    scores[0], scores[1, :, 2], scores[2, 1] = np.nan, np.nan, np.nan
+    scores[0], scores[1, :, 2], scores[2, 1], scores[3, 0, 0] = [np.nan] * 4
     result = summary.summarise(_figures(**{"model/psnr_moving": scores}))["model"]
     per_clip = [np.nanmean(np.nanmean(clip, axis=1)) for clip in scores[1:]]
     assert result["psnr_moving_mean"] == pytest.approx(np.mean(per_clip))
@@ -136,20 +136,29 @@ def test_sensitivity_is_paired_with_the_first_sample():
     assert low < change.mean() < high
 
 
+def test_diversity_is_the_mean_deviation_between_samples():
+    spread = np.random.default_rng(0).random((7, 3))
+    found = summary.summarise(_figures(spread=spread))["diversity"]
+    assert found["pixel_std_mean"] == pytest.approx(spread.mean())
+    np.testing.assert_allclose(found["pixel_std_per_frame"], spread.mean(0))
+
+
 def test_active_dimensions_are_those_whose_posterior_mean_varies():
     """Between clips, within them, below the threshold, not at all."""
     rng = np.random.default_rng(0)
-    means = rng.normal(size=(7, 5, 4)) * [1.0, 0.0, 0.05, 0.0]
+    means = rng.normal(size=(7, 5, 4)) * [0.2, 0.0, 0.05, 0.0]
     means[..., 1] += np.arange(5)
     figures = _figures(**{"posterior/mean": means.mean(1), "posterior/variance": means.var(1)})
     latent = summary.summarise(figures)["latent"]
     np.testing.assert_allclose(
         latent["variance_of_posterior_mean_per_dimension"], means.var((0, 1)), rtol=1e-9
     )
-    assert latent["num_active_dimensions"] == 2
+    assert latent["num_active_dimensions"] == 2  # variances of 0.04 and 2
     expected = figures["posterior/kl_of_dimensions"].mean(0)
     np.testing.assert_allclose(latent["kl_per_dimension"], expected)
     seen = latent["reconstruction_from_posterior"]
     assert "sees each true frame" in seen["not_a_prediction"]
+    of_frames = figures["posterior/psnr"][:, 0].mean(0)
+    np.testing.assert_allclose(seen["psnr_per_frame"], of_frames, rtol=1e-6)
     gap = figures["posterior/psnr"][:, 0].mean(1) - figures["model/psnr"][:, 0].mean(1)
     assert seen["psnr_above_prediction_mean"] == pytest.approx(gap.mean(), rel=1e-4)
