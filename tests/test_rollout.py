@@ -18,7 +18,8 @@ TIME = CONTEXT + TARGETS
 SMALL = ModelConfig(width=2, z_dim=3, g_dim=4, predictor_width=8, predictor_depth=1, window=2)
 VARIANTS = {
     "vector, latent, condition action": {"condition": "action"},
-    "vector, frame, skips of the latest, window 4": {
+    "vector, frame, composite, skips of the latest, window 4": {
+        "output": "composite",
         "feedback": "frame",
         "last_frame_skip": True,
         "window": 4,
@@ -29,9 +30,8 @@ VARIANTS = {
         "condition": "none",
     },
     "vector, latent, composite, condition action": {"output": "composite", "condition": "action"},
-    "map, frame, composite, learned prior": {
+    "map, frame, learned prior": {
         "predictor": "conv",
-        "output": "composite",
         "feedback": "frame",
         "prior": "learned",
     },

@@ -73,6 +73,16 @@ def test_loss_is_mse_plus_beta_times_kl(config):
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-6)
 
 
+def test_a_step_that_is_forced_in_part_is_neither_forced_nor_free(config):
+    told = {}
+    for use_true in ((True, True, True), (False, True, True), (False, False, False)):
+        state = parallel.replicate(train_state.create(config, 4, 3))
+        _, metrics = _train_step(config)(state, _batch(), np.array([use_true] * 2), 0.0)
+        assert float(metrics["teacher_forced_fraction"]) == pytest.approx(np.mean(use_true))
+        told[use_true] = float(metrics["mse"])
+    assert np.diff(sorted(told.values())).min() > 1e-6 * min(told.values())
+
+
 def test_step_is_compiled_once_for_each_way_through_time(config):
     step = _train_step(config)
     state = parallel.replicate(train_state.create(config, 4, 3))
@@ -182,7 +192,9 @@ def test_teacher_forcing_is_drawn_for_its_unit_at_its_ratio(values, unit, num_dr
 def test_teacher_forcing_repeats_for_a_step_and_obeys_its_ends(values):
     draw = functools.partial(draw_teacher_forcing, _drawing(values, "frame", 4))
     np.testing.assert_array_equal(draw(7, 0.5), draw(7, 0.5))
+    next_seed = draw_teacher_forcing(dataclasses.replace(draw.args[0], seed=1), 7, 0.5)
     assert (draw(7, 0.5) != draw(8, 0.5)).any()
+    assert (next_seed != draw(8, 0.5)).any()  # no run repeats another's, a step late
     assert draw(7, 1.0).all()
     assert not draw(7, 0.0).any()
 

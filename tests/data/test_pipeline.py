@@ -1,6 +1,7 @@
 """Batches: pure functions of (seed, step), whatever the process, the thread or the start."""
 
 import contextlib
+import dataclasses
 import itertools
 import time
 
@@ -61,8 +62,16 @@ def test_examples_are_windows_of_their_clips(source):
                 for start in matches
             )
             starts.update(matches)
-    assert {0, 26} <= starts | {0, 26}
     assert len(starts) > 10
+
+
+def test_windows_start_anywhere_from_the_first_frame_to_the_last_possible(source):
+    starts = set()
+    for batch in take(source, 4, num_frames=28):
+        for video, clip_id in zip(batch.video, batch.clip_id, strict=True):
+            whole = source.read(int(clip_id)).video
+            starts |= {s for s in range(3) if np.array_equal(video, whole[s : s + 28])}
+    assert starts == {0, 1, 2}
 
 
 def test_every_epoch_holds_every_clip_once_in_another_order(source):
@@ -131,6 +140,27 @@ def test_evaluation_goes_through_the_first_clips_in_order(source):
     for batch in batches:
         for clip_id, video in zip(batch.clip_id, batch.video, strict=True):
             np.testing.assert_array_equal(video, source.read(int(clip_id)).video[:3])
+
+
+def test_evaluation_goes_on_from_a_clip(source):
+    batches = pipeline.evaluation_batches(
+        source, num_frames=3, num_clips=10, batch_size=4, first_clip=5
+    )
+    assert [batch.clip_id.tolist() for batch in batches] == [[5, 6, 7, 8], [9]]
+
+
+def test_batches_are_normalised_with_the_scale_that_a_model_was_trained_on(source):
+    double = dataclasses.replace(
+        source.statistics,
+        action_std=2 * source.statistics.action_std,
+        position_mean=source.statistics.position_mean - 1,
+    )
+    own, scaled = (
+        pipeline.read_clips(s, [3], num_frames=5) for s in (source, source.scaled_by(double))
+    )
+    np.testing.assert_allclose(scaled.action, own.action / 2, rtol=1e-5)
+    shift = 1 / source.statistics.position_std
+    np.testing.assert_allclose(scaled.position, own.position + shift, rtol=1e-5, atol=1e-5)
 
 
 def test_action_is_normalised_with_the_training_split(tiny_data_dir):

@@ -54,6 +54,8 @@ def test_fingerprint_sees_every_part_and_the_order():
         [train[0]._replace(**{part: _touched(getattr(train[0], part))}), *train[1:]]
         for part in Clip._fields
     ]
+    turned = train[0]._replace(video=train[0].video.reshape(5, 7, 6, 3))  # the same bytes
+    changed.append([turned, *train[1:]])
     others = [compute(clips, test).fingerprint for clips in [*changed, train[::-1]]]
     others += [
         compute(train, test[:1]).fingerprint,
