@@ -5,7 +5,9 @@ import pytest
 
 from cvae_jax.config import ModelConfig
 from cvae_jax.models.cvae import CVAE
-from cvae_jax.types import Scene
+from cvae_jax.models.push import Things
+from cvae_jax.models.warp import warp
+from cvae_jax.types import Motion, Scene
 
 CLIPS, FRAMES = 2, 3
 RETOUCH, NEW, SURE = 0.7, (-1.0, 0.0, 2.0), 30.0
@@ -69,3 +71,38 @@ def test_equal_logits_mix_the_three_in_equal_parts(decode):
         decode(logits, (0.5, 0.0)) for logits in ((-SURE, -SURE), (SURE, -SURE), (-SURE, SURE))
     ]
     np.testing.assert_allclose(decode((0.0, 0.0), (0.5, 0.0)), sum(parts) / 3, atol=1e-5)
+
+
+def test_things_cover_the_ground_new_pixels_cover_both_and_the_sprite_lies_over_all():
+    """The layers of `decode`, laid one over another here as alpha compositing has it."""
+    config = ModelConfig(width=4, g_dim=8, z_dim=3, predictor="conv", output="composite")
+    model, rng = CVAE(config), np.random.default_rng(0)
+    draw = lambda *shape: jnp.asarray(rng.uniform(0.1, 0.9, shape), jnp.float32)  # noqa: E731
+    frame, step, path = draw(CLIPS, 16, 16, 3), draw(CLIPS, 7), draw(CLIPS, 4)
+    windows = jnp.stack([step] * config.window, axis=1)
+    shapes = jax.eval_shape(model.init, jax.random.key(1), frame, draw(CLIPS, 3), windows, path)
+    params = jax.tree.map(lambda x: 0.4 * draw(*x.shape) - 0.2, shapes["params"])
+    shown = draw(CLIPS * FRAMES, 16, 16, 1)
+    moved, ground = (draw(CLIPS * FRAMES, 16, 16, 3) for _ in range(2))
+    things = Things(ground, shown * moved, shown)
+    motion = Motion(draw(CLIPS * FRAMES, 7), draw(CLIPS * FRAMES, 4))
+
+    @jax.jit
+    def run(params):
+        bound = model.bind({"params": params})
+        h, skips = bound.encode(frame)
+        scene, g = Scene(skips, frame, step), jnp.repeat(h, FRAMES, axis=0)
+        arm = bound.hold(g, motion, scene)
+        parts = bound.decoder(g, skips), bound.sprite(arm, scene, bound.place(scene.condition))
+        return bound.decode(g, scene, arm, things), *parts
+
+    got, (out, flow), (drawn, carried, carried_mask) = run(params)
+    out = np.asarray(out + drawn)
+    weights = np.exp(np.concatenate([np.zeros_like(out[..., :1]), out[..., 6:]], axis=-1))
+    stays, new, moves = np.split(weights / weights.sum(axis=-1, keepdims=True), 3, axis=-1)
+    ground = stays * _sigmoid(out[..., :3] + np.log(ground / (1 - ground)))
+    ground = ground + moves * warp(frame, flow)
+    layers = (1 - shown) * ground + (1 - new) * shown * moved + new * _sigmoid(out[..., 3:6])
+    np.testing.assert_allclose(got, (1 - carried_mask) * layers + carried, atol=1e-5)
+    for layer in (drawn, carried, carried_mask, flow, new, moves, stays):
+        assert np.abs(layer).max() > 0.01

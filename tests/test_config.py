@@ -89,6 +89,7 @@ def test_all_problems_are_told_at_once():
         ("model.last_frame_skip", True, "feedback='frame'"),
         ("data.num_predicted_frames", 29, "31 frames, but a clip"),
         ("eval.num_context_frames", 25, "35 frames, but a clip"),
+        ("eval.num_clips", 1, "one clip has no interval"),
         ("optimizer.warmup_steps", 10**9, "must be below"),
         ("data.dir", "", "must name a folder"),
         ("sample.clips", "1,,2", "numbers with commas"),
@@ -100,6 +101,11 @@ def test_contradictions_are_refused_with_a_remedy(path, value, told):
         validation.from_config_dict(_with(path, value))
     assert told in str(error.value)
     assert f"--config.{path.rsplit('.', 1)[0]}" in str(error.value)
+
+
+@pytest.mark.parametrize("section", ["data", "eval"])
+def test_frames_may_fill_a_whole_clip(section):
+    validation.from_config_dict(_with(f"{section}.num_predicted_frames", 28))
 
 
 def test_fvd_of_clips_that_are_too_short_is_refused():

@@ -11,11 +11,13 @@ from jax.experimental.compilation_cache import compilation_cache
 from cvae_jax import parallel
 
 ASK = """
+import sys
 from cvae_jax import parallel
-parallel.share_cores(4)
+parallel.share_cores(*map(int, sys.argv[1:]))
 import jax
-print(jax.local_device_count())
+print(jax.local_device_count(), parallel.round_up(4), parallel.round_up(6))
 """
+NUM_CORES = len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(
@@ -26,18 +28,32 @@ def test_a_device_for_each_core_that_the_batch_can_be_shared_by(batch_size, core
     assert parallel.cpu_devices(batch_size, cores) == expected
 
 
-def _devices(**environment):
-    process = subprocess.run(
-        [sys.executable, "-c", ASK], env=os.environ | environment, capture_output=True, text=True
-    )
+def _devices(*share, **environment):
+    """The number of devices, and batches of 4 and 6 rounded up to it."""
+    command = [sys.executable, "-c", ASK, *map(str, share)]
+    process = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    return int(process.stdout)
+    return tuple(map(int, process.stdout.split()))
 
 
 def test_cores_become_devices_unless_the_user_set_their_number():
-    assert _devices() == parallel.cpu_devices(4, len(os.sched_getaffinity(0)))
-    assert _devices(JAX_NUM_CPU_DEVICES="3") == 3
-    assert _devices(XLA_FLAGS="--xla_force_host_platform_device_count=5") == 5
+    assert _devices(4)[0] == parallel.cpu_devices(4, NUM_CORES)
+    assert _devices(4, JAX_NUM_CPU_DEVICES="3") == (3, 6, 6)
+    assert _devices(4, XLA_FLAGS="--xla_force_host_platform_device_count=5") == (5, 5, 10)
+
+
+def test_processes_share_the_batch_and_those_of_one_machine_its_cores():
+    assert _devices(6, 2)[0] == parallel.cpu_devices(3, NUM_CORES)
+    assert _devices(4, 1, 2 * NUM_CORES)[0] == 1
+
+
+def test_memory_that_is_given_away_counts_once():
+    x = jax.ShapeDtypeStruct((2**20,), np.float32)
+    kept, given = (
+        parallel.memory_of(jax.jit(lambda x: x + 1, donate_argnums=donated).lower(x).compile())
+        for donated in ((), (0,))
+    )
+    assert kept - given == 4 * 2**20 * jax.local_device_count()
 
 
 EMITTERS = {"xla_cpu_use_fusion_emitters": False}

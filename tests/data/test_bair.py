@@ -300,6 +300,15 @@ def test_clips_of_a_damaged_file_are_named_and_counted(
     assert len(bad) == lost
 
 
+def test_a_damaged_file_that_does_not_tell_its_number_of_clips_is_told(originals, tmp_path):
+    path = tmp_path / "softmotion30_44k"
+    shutil.copytree(originals / path.name, path)
+    file = (path / "train/traj_6_to_11.tfrecords").rename(path / "train/more.tfrecords")
+    _flip(file, 5)
+    with pytest.raises(UserError, match=r"1 bad clip.*more\.tfrecords_0 \(the checksum"):
+        preparation.prepare(_data(tmp_path / "data", path))
+
+
 @pytest.mark.parametrize("member", [2, 3, -1])
 @pytest.mark.parametrize("offset", [-1000, 0])
 def test_an_archive_that_is_cut_off_is_refused(originals, tmp_path, member, offset):

@@ -54,6 +54,20 @@ def test_clips_come_once_in_natural_order_wherever_they_are(tmp_path, capsys):
     assert [ref.name for ref in splits["test"]] == ["deep/test/traj_0/0"]
 
 
+def test_a_clip_is_of_the_split_whose_folder_is_nearest_and_ids_repeat_between_splits(
+    clip, tmp_path
+):
+    recordings.write_lab_clip(tmp_path / "train/test" / clip.relative_to(tmp_path / "train"), 4)
+    reader = LabReader(tmp_path)
+    splits = reader.splits()
+    assert {split: [ref.name for ref in refs] for split, refs in splits.items()} == {
+        "train": ["train/traj_0_to_255/7"],
+        "test": ["train/test/traj_0_to_255/7"],
+    }
+    for (ref,) in splits.values():
+        assert reader.read(ref).position.shape == (30, 3)
+
+
 def test_a_linked_split_is_followed(clip, tmp_path):
     (tmp_path / "links").mkdir()
     (tmp_path / "links/test").symlink_to(clip.parents[1])
