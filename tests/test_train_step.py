@@ -8,9 +8,16 @@ import optax
 import pytest
 
 from configs import tiny
-from cvae_jax import parallel, schedules, train_state, validation
+from cvae_jax import parallel, rollout, schedules, train_state, validation
 from cvae_jax.data.pipeline import Batch
-from cvae_jax.train_step import TrainStep, draw_teacher_forcing, example_keys
+from cvae_jax.models.cvae import CVAE
+from cvae_jax.train_step import (
+    TrainStep,
+    draw_teacher_forcing,
+    example_keys,
+    loss_terms,
+    noise_for,
+)
 
 
 @pytest.fixture
@@ -61,6 +68,43 @@ def test_one_batch_can_be_overfitted(values, use_true, output, predictor, optimi
     values.optimizer.schedule, values.train.num_steps = "cosine", num_steps  # so few filters swing
     _, losses = _steps(validation.from_config_dict(values), use_true, num_steps)
     assert losses[-1] < 0.05 * losses[0]
+
+
+@pytest.mark.parametrize("prior", ["fixed", "learned"])
+def test_terms_are_the_error_of_each_target_and_the_kl_of_its_latents(values, prior):
+    values.model.prior = prior
+    config = validation.from_config_dict(values)
+    model, batch = CVAE(config.model), _batch()
+    keys = example_keys(jax.random.key(1), jnp.int32(0), jnp.arange(2))
+    use_true = jnp.array([[True, False, True], [False, False, True]])
+
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def run(params):
+        video, action, position = map(jnp.asarray, (batch.video / 255.0, *batch[1:3]))
+        conditions = rollout.align_conditions(action, position, "action_position")
+        given = model, params, video, conditions, noise_for(keys, (3, config.model.z_dim))
+        results = rollout.teacher_forced(*given), rollout.free_running(*given, use_true)
+        terms = [
+            loss_terms(model, params, keys, batch, use_true, forced=forced)
+            for forced in (True, False)
+        ]
+        return results, terms, video
+
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: x + rng.normal(0, 0.05, x.shape).astype(np.float32),
+        train_state.create(config, 4, 3).params,
+    )
+    results, terms, video = run(params)
+    for result, found in zip(results, terms, strict=True):
+        error = np.square(result.frames - video[:, 2:]).mean(axis=(2, 3, 4))
+        np.testing.assert_allclose(found["mse"], error, rtol=1e-4)
+        (mean, logvar), (prior_mean, prior_logvar) = result.posterior, result.prior
+        ratio = np.exp(logvar - prior_logvar)
+        apart = np.square(mean - prior_mean) / np.exp(prior_logvar)
+        kl = -0.5 * (1 + np.log(ratio) - apart - ratio)
+        np.testing.assert_allclose(found["kl"], kl.sum(axis=-1), rtol=1e-3)
+    assert (np.abs(results[0].prior.mean).max() > 0.01) == (prior == "learned")
 
 
 def test_loss_is_mse_plus_beta_times_kl(config):
@@ -153,6 +197,16 @@ def test_step_that_is_not_finite_is_skipped_and_counted(config):
         np.testing.assert_array_equal(left, right)
     state, _ = step(state, batch, np.zeros((2, 3), bool), 0.1)
     assert (int(state.step), int(state.num_skipped), int(state.num_skipped_in_row)) == (3, 2, 0)
+
+
+def test_step_whose_gradient_alone_is_not_finite_is_skipped(config):
+    state = parallel.replicate(train_state.create(config, 4, 3))
+    before = jax.device_get(state.params)
+    state, metrics = _train_step(config)(state, _batch(), np.zeros((2, 3), bool), 1e38)
+    assert np.isfinite(metrics["loss"])
+    assert not np.isfinite(metrics["gradient_norm"])
+    assert int(state.num_skipped) == 1
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), before)
 
 
 def test_the_learning_rate_that_is_told_is_the_one_of_the_update(values):

@@ -34,6 +34,11 @@ def test_moments_are_those_of_the_training_split():
     np.testing.assert_allclose(found.action_mean, actions.mean(0), rtol=1e-6)
     np.testing.assert_allclose(found.action_std, actions.std(0), rtol=1e-6)
     assert found.num_clips == {"train": 9, "test": 4}
+    other_order = statistics.compute({"test": lambda: iter(test), "train": lambda: iter(train)})
+    np.testing.assert_array_equal(other_order.action_mean, found.action_mean)
+    alone = statistics.compute({"test": lambda: iter(test)})  # as the 256 clips of BAIR
+    expected = np.concatenate([clip.position for clip in test]).astype(np.float64)
+    np.testing.assert_allclose(alone.position_std, expected.std(0), rtol=1e-6)
     assert (found.num_frames, found.frame_size) == (5, (6, 7))
 
 
