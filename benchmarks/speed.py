@@ -45,7 +45,7 @@ def main() -> None:
     print(speed_report.tables(result))
     if arguments.table:
         speed_report.write_tables(ROOT / "docs" / "performance.md", result)
-    if arguments.plot:
+    if arguments.plot and result["growth"]:
         speed_report.plot(ROOT / "docs" / "speed.png", result["growth"])
 
 

@@ -164,7 +164,7 @@ class EvalConfig:
     )
     split: str = setting("test", "which split is measured", choices=("train", "validation", "test"))
     num_clips: int = setting(
-        256, "clips measured, from the split's first; 0: all", low=0, high=_MANY
+        256, "clips measured, from the split's first, at least 2; 0: all", low=0, high=_MANY
     )
     num_context_frames: int = setting(2, "true frames the model sees first", low=1, high=1000)
     num_predicted_frames: int = setting(10, "frames predicted after them", low=1, high=1000)

@@ -47,9 +47,11 @@ def _run(root, commands, *more):
     adapted = []
     for arguments in commands:
         mode = arguments[0].removeprefix("--mode=")
-        small = [f"--config.{setting}" for setting in SMALL.get(mode, "").split()]
-        set_here = {setting.split("=")[0] for setting in [*small, *more]}
         words = [word.replace("/downloads/", f"{root}/") for word in arguments]
+        shown_here = {word.split("=")[0] for word in words}
+        small = [f"--config.{setting}" for setting in SMALL.get(mode, "").split()]
+        small = [setting for setting in small if setting.split("=")[0] not in shown_here]
+        set_here = {setting.split("=")[0] for setting in more}
         words = [word for word in words if word.split("=")[0] not in set_here]
         adapted.append(words + small + [m for m in more if mode == "train"])
     several_in_one = {"JAX_NUM_CPU_DEVICES": "1"}  # the number is settled by the first command
