@@ -178,6 +178,27 @@ def test_what_a_killed_save_left_is_removed(workdir):
     assert sorted(os.listdir(workdir / "checkpoints")) == ["2", "4", "6"]
 
 
+def test_what_was_saved_beside_the_state_is_in_the_checksum(workdir):
+    path = workdir / "checkpoints" / "4" / "run" / "metadata"
+    changed = path.read_text().replace('"seed": 0', '"seed": 1')
+    assert changed != path.read_text()
+    path.write_text(changed)
+    with (
+        Checkpoints(workdir, read_only=True) as checkpoints,
+        pytest.raises(DamagedCheckpoint, match="checkpoints/4: cannot be restored"),
+    ):
+        checkpoints.restore(4, LIKE)
+
+
+def test_the_two_latest_and_the_best_are_kept_and_no_others(tmp_path):
+    scores = {2: 20.0, 3: 25.0, 4: 24.0}
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in range(1, 8):
+            score = {"psnr_mean": scores[step]} if step in scores else None
+            checkpoints.save(step, _state(step), RUN, score)
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["3", "6", "7"]
+
+
 def test_checkpoints_of_before_there_were_checksums_are_restored(workdir):
     path = workdir / "checkpoints" / "4" / "run" / "metadata"
     run = json.loads(path.read_text())

@@ -13,6 +13,7 @@ from cvae_jax import (
     baselines,
     evaluate,
     fvd,
+    lpips,
     measuring,
     passes,
     rollout,
@@ -82,6 +83,11 @@ def test_scores_and_spread_equal_a_loop_over_samples(config, source, params, pre
     target = _clips(source).video[:, None, CONTEXT:] / 255.0
     psnr = -10 * np.log10(((predicted - target) ** 2).mean((-3, -2, -1)))
     np.testing.assert_allclose(figures["model/psnr"], psnr, rtol=1e-4)
+    last = _clips(source).video[:, None, CONTEXT - 1, None] / 255.0
+    moving = (np.abs(target - last) > 0.1).any(-1)
+    error = ((predicted - target) ** 2).mean(-1) * moving
+    psnr = -10 * np.log10(error.sum((-2, -1)) / moving.sum((-2, -1)))
+    np.testing.assert_allclose(figures["model/psnr_moving"], psnr, rtol=1e-4)
     spread = np.sqrt(predicted.var(axis=1, ddof=1).mean((-3, -2, -1)))
     assert spread.min() > 1e-3
     np.testing.assert_allclose(figures["spread"], spread, rtol=1e-3)
@@ -231,6 +237,15 @@ def test_mean_motion_adds_the_training_split_s_mean_change(config, source, chang
         np.testing.assert_allclose(figures[f"{name}/psnr"][:, 0], psnr, rtol=1e-4)
 
 
+def test_mean_motion_is_of_the_first_training_clips_alone(config, monkeypatch):
+    monkeypatch.setattr(baselines, "MAX_CLIPS", 5)
+    training = sources.open_split(config.data, "train")
+    videos = [training.read(clip).video[:5] / 255.0 for clip in range(5)]
+    expected = np.mean([video[2:] - video[1] for video in videos], axis=0)
+    found = baselines.mean_change(training, CONTEXT, TARGETS)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_threads_are_as_many_as_the_config_says(config, source, monkeypatch):
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, num_threads=7))
     asked, reading = [], pipeline._reading
@@ -285,6 +300,19 @@ def test_without_actions_there_is_nothing_to_shuffle(config, source):
     params = train_state.create(blind, 4, 3).params
     figures = measuring.Measurement(blind, source).measure(params)
     assert {name.split("/")[0] for name in figures} == {"model", "copy_last_frame", "posterior"}
+
+
+def test_lpips_compares_each_sample_with_the_truth(monkeypatch, config, source, params, predicted):
+    """What it is given; the network itself is tested in test_lpips.py."""
+    distance = lambda weights, made, true: weights * jnp.abs(made - true).mean((-3, -2, -1))  # noqa: E731
+    monkeypatch.setattr(lpips, "distance", distance)
+    batch = jax.tree.map(jnp.asarray, _clips(source))
+    score = passes.make_score(_evaluating(config, num_samples=2), 2)
+    spread = passes.no_samples(4, (TARGETS, 64, 64, 3))
+    found, _ = jax.jit(score)(passes.Networks(params, jnp.float32(2.0)), (batch, spread), 0)
+    target = _clips(source).video[:, None, CONTEXT:] / 255.0
+    expected = 2 * np.abs(predicted[:, :2] - target).mean((-3, -2, -1))
+    np.testing.assert_allclose(found["model/lpips"], expected, rtol=1e-4)
 
 
 def test_fvd_compares_whole_clips_of_truth_model_and_copying(

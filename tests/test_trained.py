@@ -180,6 +180,13 @@ def test_the_last_action_may_be_anything(model):
         model.predict(KEY, **inputs)
 
 
+def test_the_last_position_may_not(model):
+    inputs = _inputs(1)
+    inputs["position"][:, -1] = np.nan
+    with pytest.raises(ValueError, match="position: a value is not finite"):
+        model.predict(KEY, **inputs)
+
+
 def test_it_is_shown_without_its_parameters(model):
     assert len(repr(model)) < 3000
 

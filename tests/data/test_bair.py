@@ -19,7 +19,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from cvae_jax import config
 from cvae_jax.data import bad_clips, bair, preparation, sources, tfrecords
-from cvae_jax.data.readers import RawClip
+from cvae_jax.data.readers import BadClip, RawClip
 from cvae_jax.errors import UserError
 from tests.data import bair_files
 
@@ -298,6 +298,13 @@ def test_clips_of_a_damaged_file_are_named_and_counted(
     bad = {name: why for shard in noted.values() for name, why in shard["bad"].items()}
     assert set(bad.values()) == {reason}
     assert len(bad) == lost
+
+
+def test_a_record_with_more_numbers_than_it_should_have_is_told():
+    example = bair_files.example(bair_files.clip(0))
+    example.features.feature["3/action"].float_list.value.append(0.5)
+    with pytest.raises(BadClip, match="3/action holds 5 values rather than 4"):
+        bair.parse(example.SerializeToString())
 
 
 def test_a_damaged_file_that_does_not_tell_its_number_of_clips_is_told(originals, tmp_path):

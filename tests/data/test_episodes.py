@@ -40,6 +40,24 @@ def test_an_episode_is_what_was_written(config, tmp_path, file_format):
     assert sorted(seen) == list(range(12))
 
 
+def test_later_clips_of_an_episode_have_their_own_rows(config, tmp_path):
+    recordings.write_robonet(tmp_path / "robonet/4.0.1", num_episodes=3)
+    reader = robonet.open_reader(dataclasses.replace(config, clip_length=3))
+    refs = [ref for refs in reader.splits().values() for ref in refs if ref.key.start == 3]
+    tables = [(recordings.table(s, 6, 5), recordings.table(1000 + s, 7, 5)) for s in range(3)]
+    found = [(clip.action.tolist(), clip.position.tolist()) for clip in map(reader.read, refs)]
+    assert sorted(found) == sorted((a[3:6].tolist(), p[3:6].tolist()) for a, p in tables)
+
+
+def test_a_set_s_own_splits_are_used(config, tmp_path):
+    folder = tmp_path / "robonet/4.0.1"
+    recordings.write_robonet(folder)
+    for path in list(folder.glob("*-train.*")):
+        path.with_name(path.name.replace("-train.", "-val.")).write_bytes(path.read_bytes())
+    splits = robonet.open_reader(config).splits()
+    assert {split: len(refs) for split, refs in splits.items()} == {"train": 12, "validation": 12}
+
+
 def _rlds(num_steps=9):
     """A record of an Open X-Embodiment set, by TFDS's own features."""
     image = tfds.features.Image(shape=(48, 80, 3), encoding_format="jpeg")

@@ -157,6 +157,16 @@ def test_a_heading_and_a_last_row_left_out_are_understood(tmp_path):
     np.testing.assert_array_equal(clip.action[:, 0], [0, 1, 2, 3, 4, 4])
 
 
+def test_a_folder_of_frames_may_have_a_dot_and_its_tables_are_among_its_files(tmp_path):
+    recordings.write_pngs(tmp_path / "train/a.v2", recordings.moving_square(0, 6))
+    table = tmp_path / "train/a.v2.actions.csv"
+    recordings.write_csv(table, recordings.table(0, 6, 2))
+    reader = _one(tmp_path)
+    (ref,) = reader.splits()["train"]
+    np.testing.assert_array_equal(reader.read(ref).action, recordings.table(0, 6, 2))
+    assert table in ref.files  # a killed preparation looks at them again
+
+
 def test_videos_shorter_than_a_clip_are_left_out_and_told(tmp_path):
     for number, length in enumerate((6, 5, 7, 6, 3)):
         recordings.write_pngs(tmp_path / str(number), recordings.moving_square(0, length))

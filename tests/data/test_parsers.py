@@ -128,6 +128,17 @@ def test_numbers_survive_a_csv_bit_for_bit(folder, rows):
     np.testing.assert_array_equal(tables.read_csv(folder / "numbers.csv"), table)
 
 
+def test_a_heading_is_a_line_without_any_number_but_two_columns_may_begin_with_0_and_1(folder):
+    path = folder / "numbers.csv"
+    path.write_text("x,y\n0,1\n2,3")
+    np.testing.assert_array_equal(tables.read_csv(path), [[0, 1], [2, 3]])
+    path.write_text("0,1\n2,3")
+    np.testing.assert_array_equal(tables.read_csv(path), [[0, 1], [2, 3]])
+    path.write_text("0.5,y\n2,3")
+    with pytest.raises(BadClip, match="line 1: 'y' is no number"):
+        tables.read_csv(path)
+
+
 def test_an_archive_is_never_unpickled(folder):
     path = folder / "evil.npz"
 
