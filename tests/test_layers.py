@@ -143,3 +143,26 @@ def test_of_equal_pixels_one_has_the_gradient_of_max_pool():
     given = np.asarray(given).reshape(2, 2, 2, 3, 2, 3)
     assert np.count_nonzero(given) == gradient.size
     np.testing.assert_array_equal(given.sum(axis=(2, 4)), gradient)
+
+
+def test_activation_is_svg_s_leaky_relu():
+    np.testing.assert_allclose(layers.activation(jnp.array([-2.0, 0.0, 3.0])), [-0.4, 0.0, 3.0])
+
+
+def test_logit_is_the_sigmoid_s_inverse_but_for_black_and_white():
+    frame = jnp.array([0.0, 0.02, 0.3, 0.98, 1.0])
+    found = nn.sigmoid(layers.logit(frame))
+    np.testing.assert_allclose(found, [0.02, 0.02, 0.3, 0.98, 0.98], rtol=1e-5)
+
+
+def test_normalized_has_mean_0_and_variance_1_over_its_channels():
+    found = layers.normalized(3.0 + 5.0 * random((4, 6, 64), 0))
+    np.testing.assert_allclose(found.mean(axis=-1), 0.0, atol=1e-5)
+    np.testing.assert_allclose(found.var(axis=-1), 1.0, rtol=1e-4)
+
+
+def test_waves_are_sines_and_cosines_beside_what_they_are_of():
+    x = np.array([[0.5, -2.0]], np.float32)
+    expected = [x, np.sin(1.5 * x), np.cos(1.5 * x), np.sin(3 * x), np.cos(3 * x)]
+    found = layers.with_waves(jnp.asarray(x), (1.5, 3.0))
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), atol=1e-6)

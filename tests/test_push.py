@@ -75,6 +75,12 @@ def test_a_thing_can_be_pushed_again(run, frame):
     assert again.shown.sum() == pytest.approx(CLIPS * 36)
 
 
+def test_what_is_carried_covers_what_lies_there(run, frame):
+    *_, over = run([((4, -2), 1.0), ((-6, 6), 0.0), ((4, -2), 1.0)])
+    np.testing.assert_allclose(over.moved[:, 18:24, 12:18], frame[:, 8:14, 20:26], atol=1e-5)
+    np.testing.assert_allclose(over.shown[:, 18:24, 12:18], 1.0, atol=1e-5)
+
+
 def test_half_touched_is_half_carried(run, frame):
     (things,) = run([((8, 0), 0.5)])
     np.testing.assert_allclose(things.moved[:, 22:28, 14:20], frame[:, 14:20, 14:20] / 2, atol=1e-5)

@@ -281,6 +281,15 @@ def test_prediction_depends_on_the_condition_of_its_frame_and_on_no_later_one(se
         assert np.abs(condition[target][:, time]).max() > 0.0
 
 
+def test_the_posterior_sees_its_frame_the_one_before_and_what_is_known_of_the_arm(setting):
+    h, conditions = setting.steps.encode(setting.video[:, 2])[0], setting.conditions.step[:, 2]
+    given = h, h + 1.0, conditions
+    found = setting.steps.posterior(*given).mean
+    for place in range(3 if setting.config.condition != "none" else 2):
+        changed = [x - 0.5 * (place == other) for other, x in enumerate(given)]
+        assert np.abs(setting.steps.posterior(*changed).mean - found).max() > 1e-3
+
+
 def test_condition_of_a_frame_is_the_action_into_it_and_the_position_at_it():
     action = jnp.arange(1.0, 6.0).reshape(1, 5, 1)
     position = 10 * jnp.arange(5.0).reshape(1, 5, 1)

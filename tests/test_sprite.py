@@ -52,7 +52,8 @@ def sprite():
 
     params = model.init(jax.random.key(2), arm(np.zeros((CLIPS * FRAMES, 2))), scene, middle)
     bias = params["params"]["out"]["bias"].reshape(*PICTURE, CHANNELS + 1)
-    params["params"]["out"]["bias"] = bias.at[..., -1].set(30.0).ravel()  # the mask is open
+    logit = np.repeat([30.0, 3.0], PICTURE[1] // 2)  # the mask is open on the left, and half so
+    params["params"]["out"]["bias"] = bias.at[..., -1].set(logit).ravel()
     run = jax.jit(lambda place: model.apply(params, arm(place), scene, middle))
     return run, np.repeat(frame, FRAMES, axis=0)
 
@@ -63,10 +64,11 @@ def test_pixels_around_the_arm_are_carried_to_where_it_is_now(sprite):
     _, carried, mask = run(place)
     for frame, (down, right) in enumerate(place):
         rows, columns = slice(8 + down, 24 + down), slice(8 + right, 24 + right)
-        np.testing.assert_allclose(
-            carried[frame, rows, columns], still[frame, 8:24, 8:24], atol=1e-4
-        )
-        np.testing.assert_allclose(mask[frame, rows, columns], 1.0, atol=1e-4)
+        shown = mask[frame, rows, columns]
+        np.testing.assert_allclose(shown[:, :8], 1.0, atol=1e-4)
+        np.testing.assert_allclose(shown[:, 8:], 0.5, atol=0.1)
+        expected = shown * still[frame, 8:24, 8:24]
+        np.testing.assert_allclose(carried[frame, rows, columns], expected, atol=1e-4)
 
 
 def test_nothing_is_drawn_beyond_the_picture(sprite):
