@@ -45,7 +45,9 @@ def main() -> None:
     print(speed_report.tables(result))
     if arguments.table:
         speed_report.write_tables(ROOT / "docs" / "performance.md", result)
-    if arguments.plot and result["growth"]:
+    if arguments.plot:
+        if not result["growth"]:
+            sys.exit(f"{RESULTS}: holds no growth to plot; measure with --growth")
         speed_report.plot(ROOT / "docs" / "speed.png", result["growth"])
 
 

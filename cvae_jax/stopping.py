@@ -46,7 +46,7 @@ def on_signal() -> Iterator[threading.Event]:
 
     def hear(number: int) -> None:
         if not asked.is_set():
-            text = "finishing this step, then saving; Ctrl-C (again) stops at once"
+            text = "finishing, then saving; Ctrl-C (again) stops at once"
             print(f"\n{text}", file=sys.stderr, flush=True)
             asked.set()  # after the words, which the end of the process would cut off
         elif number == signal.SIGINT:

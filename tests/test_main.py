@@ -234,13 +234,10 @@ def test_a_device_that_jax_does_not_find_is_told(trained, monkeypatch, name, val
     assert "unset" in told
 
 
-@pytest.mark.parametrize("name", ["JAX_NUM_CPU_DEVICES", "JAX_ENABLE_COMPILATION_CACHE"])
-def test_a_variable_that_jax_cannot_read_is_told(tmp_path, monkeypatch, name):
-    monkeypatch.setenv(name, "some")
+def test_a_variable_that_jax_cannot_read_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "some")
     told = refused("--mode=sample", f"--workdir={tmp_path}")
-    assert "some" in told
-    assert name.lower() in told.lower()
-    assert "change or unset that variable" in told
+    assert '"some" for JAX flag jax_num_cpu_devices; change or unset that variable' in told
 
 
 def test_a_run_is_used_whatever_jax_enable_x64_says(trained, monkeypatch):

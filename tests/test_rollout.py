@@ -29,7 +29,11 @@ VARIANTS = {
         "output": "composite",
         "condition": "none",
     },
-    "vector, latent, composite, condition action": {"output": "composite", "condition": "action"},
+    "map, latent, composite, condition action": {
+        "predictor": "conv",
+        "output": "composite",
+        "condition": "action",
+    },
     "map, frame, learned prior": {
         "predictor": "conv",
         "feedback": "frame",

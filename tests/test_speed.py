@@ -1,5 +1,6 @@
 """What benchmarks/speed.py and step_profile.py make of what they measured."""
 
+import json
 import sys
 
 import pytest
@@ -38,6 +39,16 @@ def test_an_unknown_precision_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         speed.parse()
     assert "--precisions=float16: must be among float32, bfloat16" in capsys.readouterr().err
+
+
+def test_a_plot_of_a_run_without_growth_is_refused(monkeypatch, tmp_path):
+    results = tmp_path / "speed.json"
+    results.write_text(json.dumps(json.loads(speed.RESULTS.read_text()) | {"growth": []}))
+    monkeypatch.setattr(speed, "RESULTS", results)
+    monkeypatch.setattr(speed, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["speed", "--plot"])
+    with pytest.raises(SystemExit, match="no growth to plot; measure with --growth"):
+        speed.main()
 
 
 def test_a_profile_without_operations_is_told_in_a_line():

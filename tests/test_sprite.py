@@ -52,7 +52,7 @@ def sprite():
 
     params = model.init(jax.random.key(2), arm(np.zeros((CLIPS * FRAMES, 2))), scene, middle)
     bias = params["params"]["out"]["bias"].reshape(*PICTURE, CHANNELS + 1)
-    logit = np.repeat([30.0, 3.0], PICTURE[1] // 2)  # the mask is open on the left, and half so
+    logit = np.repeat([30.0, 3.0], PICTURE[1] // 2)  # the mask is open; half so, at 3 - 3
     params["params"]["out"]["bias"] = bias.at[..., -1].set(logit).ravel()
     run = jax.jit(lambda place: model.apply(params, arm(place), scene, middle))
     return run, np.repeat(frame, FRAMES, axis=0)

@@ -63,7 +63,7 @@ def test_the_first_signal_asks_to_stop(number):
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "saved\n")
-    assert err.strip() == "finishing this step, then saving; Ctrl-C (again) stops at once"
+    assert err.strip() == "finishing, then saving; Ctrl-C (again) stops at once"
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])

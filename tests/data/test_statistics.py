@@ -36,9 +36,14 @@ def test_moments_are_those_of_the_training_split():
     assert found.num_clips == {"train": 9, "test": 4}
     other_order = statistics.compute({"test": lambda: iter(test), "train": lambda: iter(train)})
     np.testing.assert_array_equal(other_order.action_mean, found.action_mean)
-    alone = statistics.compute({"test": lambda: iter(test)})  # as the 256 clips of BAIR
+
+
+def test_without_a_training_split_moments_are_those_of_the_first():
+    """As of `bair_test_256`."""
+    test = make_clips(1, 4)
+    found = statistics.compute({"test": lambda: iter(test)})
     expected = np.concatenate([clip.position for clip in test]).astype(np.float64)
-    np.testing.assert_allclose(alone.position_std, expected.std(0), rtol=1e-6)
+    np.testing.assert_allclose(found.position_std, expected.std(0), rtol=1e-6)
     assert (found.num_frames, found.frame_size) == (5, (6, 7))
 
 
