@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import traceback
 import zlib
 from collections.abc import Mapping
 from logging import getLogger
@@ -261,8 +262,8 @@ def _unreadable_metrics(folder: Path) -> dict[int, str]:
 
 def _but_for_parts_of_failures(unraisable: Any) -> None:
     """The rest of a failed save or restore ends late: in a closed loop, or when it is collected."""
-    code = getattr(unraisable.object, "cr_code", None)
-    of_orbax = code is not None and f"{os.sep}orbax{os.sep}" in code.co_filename
+    frames = traceback.walk_tb(unraisable.exc_traceback)
+    of_orbax = any(f"{os.sep}orbax{os.sep}" in frame.f_code.co_filename for frame, _ in frames)
     if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 

@@ -17,6 +17,8 @@ if metadata.version("jaxlib").startswith("0.10."):  # see cvae_jax.parallel.comp
     _FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", _FLAGS)
 
+import jax  # noqa: E402
+import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 settings.register_profile("untimed", deadline=None)  # no test judges time
@@ -24,3 +26,13 @@ settings.load_profile("untimed")
 
 from tests.data_fixtures import read_only_disk, small_disk, tiny_data_dir  # noqa: E402, F401
 from tests.run_main import data, trained  # noqa: E402, F401
+
+_MAPPINGS = Path("/proc/self/maps")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_mappings():
+    """A training program holds one or two thousand mappings of memory, a process 65,530 at most."""
+    yield
+    if _MAPPINGS.exists() and _MAPPINGS.read_text().count("\n") > 20_000:
+        jax.clear_caches()

@@ -5,9 +5,11 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from cvae_jax import checkpoints as checkpoints_lib
@@ -103,6 +105,25 @@ def test_damage_to_any_file_is_found_or_changes_nothing(saved, tmp_path, damage,
         assert f"moved to {workdir / 'damaged' / '4'}, and the checkpoint before it" in told
         assert told.count("\n") == 1
     assert found >= 4
+
+
+class _FailsWhenCollected:
+    def __init__(self, fail):
+        self._fail = fail
+
+    def __del__(self):
+        self._fail()
+
+
+def test_of_what_fails_when_it_is_collected_orbax_parts_alone_are_not_told(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    Checkpoints(tmp_path)
+    _FailsWhenCollected(lambda: ocp.StandardCheckpointer().restore(tmp_path / "none"))
+    assert capsys.readouterr().err == ""
+    _FailsWhenCollected(lambda: {}["of our own"])
+    assert "KeyError: 'of our own'" in capsys.readouterr().err
 
 
 def test_changed_bytes_of_an_array_are_found(workdir):

@@ -102,7 +102,7 @@ def pack(workdir: Path, folder: Path, command: str, checkpoint: str = "best") ->
 
 def save(path: Path, params: Any) -> None:
     """Parameters as an .npz without pickle: float16, or int8 with scales where it pays."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for place, leaf in jax.tree_util.tree_leaves_with_path(params):
         name, array = _name(place), np.asarray(leaf)
         if array.size > _LARGE:
