@@ -3,6 +3,7 @@
 State is one unstacked copy; batches are split over the local devices along their first axis.
 """
 
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -91,6 +92,7 @@ def compiled(program: jax.stages.Lowered) -> jax.stages.Compiled:
     switches (docs/performance.md). It can't be serialised again, so a program that the cache gave
     is left as it is. What compiling leaves in memory is given back.
     """
+    options = compiler_options()  # which may compile as well, unheard
     events: list[str] = []
     thread = threading.get_ident()
 
@@ -100,7 +102,7 @@ def compiled(program: jax.stages.Lowered) -> jax.stages.Compiled:
 
     jax.monitoring.register_event_listener(hear)
     try:
-        fresh = program.compile(compiler_options())
+        fresh = program.compile(options)
     finally:
         jax.monitoring.unregister_event_listener(hear)
     if _KEPT in events and jax.default_backend() == "cpu":
@@ -113,15 +115,31 @@ def compiler_options() -> dict[str, bool | str]:
     """For programs of training: on a CPU, XLA's older emitters and its saving of memory.
 
     The older emitters of fused loops compile sooner, and what they make runs faster. But how it
-    rounds depends on how a batch is shared out, so figures are measured without them. The
-    scheduler puts operations in the order that needs least memory, where by default each runs as
-    early as it can (docs/performance.md). An option that XLA_FLAGS names is left alone; jaxlib
-    has both up to 0.10.
+    rounds depends on how a batch is shared out, so figures are measured without them; jaxlib has
+    them up to 0.10. The scheduler puts operations in the order that needs least memory, where by
+    default each runs as early as it can (docs/performance.md). An option that XLA_FLAGS names is
+    left alone, and one that this XLA does not know is left out.
     """
-    if jax.default_backend() != "cpu" or not jax.__version__.startswith("0.10."):
+    if jax.default_backend() != "cpu":
         return {}
     flags = os.environ.get("XLA_FLAGS", "")
-    return {name: value for name, value in _OPTIONS.items() if name not in flags}
+    return {
+        name: value
+        for name, value in _OPTIONS.items()
+        if name not in flags and _has_option(name, value)
+    }
+
+
+@functools.cache
+def _has_option(name: str, value: bool | str) -> bool:
+    """Whether this XLA takes it, which only compiling something with it tells."""
+    try:
+        jax.jit(lambda: 0).lower().compile({name: value})
+    except jax.errors.JaxRuntimeError as error:
+        if "INVALID_ARGUMENT" not in str(error):
+            raise
+        return False
+    return True
 
 
 def pmap_sharded(function: Callable, most: int | None = None) -> Callable:
