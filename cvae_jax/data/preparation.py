@@ -144,6 +144,12 @@ def _download_and_prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
 
     if sources.SOURCES[name].downloads and importlib.util.find_spec("tensorflow") is None:
         raise _needs_tensorflow(name, "which is not installed")  # or it fails after the download
+    folder = pathlib.Path(builder.data_path)
+    for left in sorted(folder.parent.glob(f"incomplete.??????_{folder.name}")):
+        print(
+            f"{left}: a call that was killed left it, unless another program is at work there; "
+            "delete it to free its room"
+        )
     failures = (
         util.DownloadError,
         *(requests.RequestException, urllib.error.URLError, ConnectionError, TimeoutError),

@@ -231,10 +231,16 @@ def test_a_second_preparation_in_the_same_folder_is_refused(tiny_data_dir, tmp_p
     assert len(sources.open_split(config, "train")) == 24
 
 
-def test_a_killed_preparation_leaves_nothing_that_counts(tiny_data_dir, tmp_path):
+def test_what_a_killed_preparation_leaves_does_not_count_and_is_told(
+    tiny_data_dir, tmp_path, capsys
+):
     config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
     process = _start_preparing(config, lambda: _has_records(tmp_path))
     process.send_signal(signal.SIGKILL)
     process.wait()
     with pytest.raises(UserError, match="not prepared"):
         sources.open_split(config, "train")
+    (left,) = (tmp_path / "simulated_push/tiny").iterdir()
+    preparation.prepare(config)
+    assert f"{left}: a call that was killed left it" in capsys.readouterr().out
+    assert left.exists()
