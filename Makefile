@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything, from a virtual environment on.
-# PYTHON=python3.12 make demo   chooses another interpreter (3.11 to 3.13).
+# PYTHON=python3.12 make demo   chooses another interpreter (3.11 to 3.14).
 
 PYTHON ?= python3
 VENV := .venv
@@ -49,8 +49,8 @@ lint: $(VENV)/installed-tests
 	$(BIN)/mypy
 
 $(VENV)/installed: requirements.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
-	"error: $(PYTHON) is Python %d.%d; needs 3.11 to 3.13: make PYTHON=python3.12 ..." % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 14) else \
+	"error: $(PYTHON) is Python %d.%d; needs 3.11 to 3.14: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
