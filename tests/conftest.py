@@ -34,5 +34,5 @@ _MAPPINGS = Path("/proc/self/maps")
 def few_mappings():
     """A training program holds one or two thousand mappings of memory, a process 65,530 at most."""
     yield
-    if _MAPPINGS.exists() and _MAPPINGS.read_text().count("\n") > 20_000:
+    if _MAPPINGS.exists() and _MAPPINGS.read_text().count("\n") > 35_000:
         jax.clear_caches()
