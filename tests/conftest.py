@@ -32,7 +32,10 @@ _MAPPINGS = Path("/proc/self/maps")
 
 @pytest.fixture(autouse=True, scope="module")
 def few_mappings():
-    """A training program holds one or two thousand mappings of memory, a process 65,530 at most."""
+    """Lets compiled programs go before the process has its limit of 65,530 mappings of memory.
+
+    A training program holds one or two thousand.
+    """
     yield
     if _MAPPINGS.exists() and _MAPPINGS.read_text().count("\n") > 35_000:
         jax.clear_caches()
