@@ -3,6 +3,7 @@
 Programs run a few times here, so most of their time is compilation: it optimises less.
 """
 
+import gc
 import os
 import tempfile
 from importlib import metadata
@@ -24,9 +25,11 @@ from hypothesis import settings  # noqa: E402
 settings.register_profile("untimed", deadline=None)  # no test judges time
 settings.load_profile("untimed")
 
+from cvae_jax import launcher  # noqa: E402
 from tests.data_fixtures import read_only_disk, small_disk, tiny_data_dir  # noqa: E402, F401
 from tests.run_main import data, trained  # noqa: E402, F401
 
+gc.set_threshold(launcher.COLLECT_AFTER)
 _MAPPINGS = Path("/proc/self/maps")
 
 

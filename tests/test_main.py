@@ -17,6 +17,12 @@ from cvae_jax import evaluate, files, parallel, run_folder, validation
 from cvae_jax.logs import read_metrics
 from tests.run_main import ROOT, TINY, done, main, refused, train
 
+DEMO_LAYERS = (
+    "--config.model.output=composite",
+    "--config.model.predictor=conv",
+    "--config.optimizer.name=muon",
+)
+
 
 def _arrays(workdir, step):
     """Every array of a checkpoint by name, on this process's one device."""
@@ -90,12 +96,24 @@ def test_two_steps_and_two_more_equal_four_bit_for_bit(trained, data, tmp_path):
     assert _metrics(tmp_path / "run") == before
 
 
-def test_two_steps_and_two_more_equal_four_with_muon(data, tmp_path):
-    muon = "--config.optimizer.name=muon"
-    train(tmp_path / "whole", data, muon)
-    train(tmp_path / "halves", data, muon, "--config.train.num_steps=2")
-    assert "going on after step 2" in train(tmp_path / "halves", data, muon)
+@pytest.fixture(scope="module")
+def demo_layers(data, tmp_path_factory):
+    """Two steps with the layers and the optimizer of the demo; not to be changed."""
+    workdir = tmp_path_factory.mktemp("demo_layers") / "run"
+    train(workdir, data, *DEMO_LAYERS, "--config.train.num_steps=2")
+    return workdir
+
+
+def test_two_steps_and_two_more_equal_four_with_muon(demo_layers, data, tmp_path):
+    train(tmp_path / "whole", data, *DEMO_LAYERS)
+    shutil.copytree(demo_layers, tmp_path / "halves")
+    assert "going on after step 2" in train(tmp_path / "halves", data, *DEMO_LAYERS)
     _assert_same_arrays(tmp_path / "whole", tmp_path / "halves")
+
+
+def test_the_layers_of_the_demo_train_on_two_devices_as_on_one(demo_layers, data, tmp_path):
+    train(tmp_path / "run", data, *DEMO_LAYERS, "--config.train.num_steps=2", devices=2)
+    _assert_metrics_agree(demo_layers, tmp_path / "run")
 
 
 @pytest.mark.parametrize("devices", [2, 4])
@@ -106,18 +124,6 @@ def test_any_number_of_devices_trains_the_same(trained, data, tmp_path, devices)
     # Adam magnifies rounding where a gradient is nearly 0; other noise gives 0.13.
     assert np.linalg.norm(several - one) < 0.05 * learned
     _assert_metrics_agree(trained, tmp_path / "run")
-
-
-def test_the_layers_of_the_demo_train_on_two_devices_as_on_one(data, tmp_path):
-    settings = (
-        "--config.model.output=composite",
-        "--config.model.predictor=conv",
-        "--config.optimizer.name=muon",
-    )
-    for devices in (1, 2):
-        more = *settings, "--config.train.num_steps=2"
-        train(tmp_path / str(devices), data, *more, devices=devices)
-    _assert_metrics_agree(tmp_path / "1", tmp_path / "2")
 
 
 def test_run_goes_on_where_there_are_other_cores(trained, data, tmp_path):
