@@ -44,9 +44,9 @@ def test_figures_by_another_definition_of_psnr_are_not_used(tmp_path, protocol, 
 
 
 def test_an_overview_of_many_clips_is_of_the_first(tmp_path):
-    """A frame of more than 80 beside each other would be wider than H.264 takes."""
+    """A frame with all of 80 beside each other would be wider than H.264 takes."""
     config = validation.from_config_dict(tiny.get_config())
-    count = 90
+    count = sample.NUM_IN_OVERVIEW + 4
     config = dataclasses.replace(
         config,
         eval=dataclasses.replace(config.eval, num_context_frames=1, num_predicted_frames=1),

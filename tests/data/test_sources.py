@@ -1,5 +1,6 @@
 """From a name to prepared data to clips: exact content, idempotence, and what can go wrong."""
 
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -13,9 +14,12 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 
+from cvae_jax import cores
 from cvae_jax.data import messages, preparation, simulated_push, simulator, sources
+from cvae_jax.data.simulator import workers
 from cvae_jax.errors import UserError
 
 
@@ -201,6 +205,15 @@ def _has_records(folder):
     return any(path.stat().st_size for path in folder.rglob("*array_record*"))
 
 
+def _workers_are_at_work():
+    """Whether as many simulate as there are cores; no other is then being forked, as above."""
+    commands = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            commands.append(process.cmdline())
+    return sum(workers.__name__ in command for command in commands) == len(cores.usable())
+
+
 def _start_preparing(config, begun):
     """A process that has begun, as the function `begun` tells."""
     code = (
@@ -219,7 +232,7 @@ def _start_preparing(config, begun):
 def test_a_second_preparation_in_the_same_folder_is_refused(tiny_data_dir, tmp_path):
     config = dataclasses.replace(tiny_data_dir, dir=str(tmp_path))
     full = dataclasses.replace(config, source="simulated_push")
-    first = _start_preparing(full, lambda: _has_records(tmp_path))
+    first = _start_preparing(full, _workers_are_at_work)
     try:
         with pytest.raises(UserError, match=r"another process is at work.*--config\.data\.dir"):
             preparation.prepare(config)
