@@ -223,6 +223,9 @@ def test_results_of_a_run_whose_checkpoints_are_gone_pass_for_no_other_s(trained
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir)
     shutil.rmtree(workdir / "checkpoints")
+    for name in ("evaluation", "samples"):  # as other tests may have left them, or not
+        (workdir / name).mkdir(exist_ok=True)
+        (workdir / name / "any.json").touch()
     logged = (workdir / "metrics.jsonl").read_bytes()
     message = refused("--mode=train", TINY, data, f"--workdir={workdir}", "--config.seed=9")
     assert "holds evaluation and samples of a run whose checkpoints are gone" in message
