@@ -139,11 +139,13 @@ def test_run_goes_on_where_there_are_other_cores(trained, data, tmp_path):
     assert np.linalg.norm(several - one) < 0.05 * learned
 
 
-def test_evaluation_names_its_protocol_and_stands_beside_the_baseline(trained, data):
-    out = done("--mode=evaluate", f"--workdir={trained}", "--config.eval.num_samples=2")
-    result = json.loads((trained / "evaluation" / "latest.json").read_text())
+def test_evaluation_names_its_protocol_and_stands_beside_the_baseline(trained, data, tmp_path):
+    workdir = tmp_path / "run"  # where no other evaluation is
+    shutil.copytree(trained, workdir, ignore=shutil.ignore_patterns("evaluation"))
+    out = done("--mode=evaluate", f"--workdir={workdir}", "--config.eval.num_samples=2")
+    result = json.loads((workdir / "evaluation" / "latest.json").read_text())
     step = result["checkpoint_step"]
-    assert json.loads((trained / "evaluation" / f"{step}.json").read_text()) == result
+    assert json.loads((workdir / "evaluation" / f"{step}.json").read_text()) == result
     protocol = result["protocol"]
     assert protocol["condition"] == "action_position"
     assert (protocol["num_context_frames"], protocol["num_predicted_frames"]) == (2, 3)
@@ -158,9 +160,9 @@ def test_evaluation_names_its_protocol_and_stands_beside_the_baseline(trained, d
     assert result["model"]["psnr_best_of_2"] >= result["model"]["psnr_mean"]
     assert len(result["kl_per_frame"]) == 3
     assert f"{result['model']['psnr_mean']:.3f}" in out
-    first = (trained / "evaluation" / "latest.json").read_text()
-    done("--mode=evaluate", f"--workdir={trained}", TINY, data, "--config.eval.num_samples=2")
-    assert (trained / "evaluation" / "latest.json").read_text() == first
+    first = (workdir / "evaluation" / "latest.json").read_text()
+    done("--mode=evaluate", f"--workdir={workdir}", TINY, data, "--config.eval.num_samples=2")
+    assert (workdir / "evaluation" / "latest.json").read_text() == first
 
 
 def test_copy_last_frame_is_what_the_data_say(trained, tiny_data_dir):
