@@ -2,40 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.scipy.ndimage import map_coordinates
 
-from cvae_jax.models.place import cut, put, tents
 from cvae_jax.models.sprite import Sprite
 from cvae_jax.types import Arm, Motion, Scene
 
 CLIPS, FRAMES, SIZE, CHANNELS = 2, 3, 32, 2
 PICTURE = 24, 20
 """The shares of a frame of SIZE."""
-
-
-def _grid(rows, columns, size=SIZE, picture=PICTURE):
-    places = jnp.atleast_1d(jnp.asarray(rows)), jnp.atleast_1d(jnp.asarray(columns))
-    return tuple(tents(place, size, n) for place, n in zip(places, picture, strict=True))
-
-
-@pytest.mark.parametrize("place", [(15.5, 15.5), (12.25, 17.75), (3.1, 29.4), (-60.0, 5.0)])
-def test_cut_equals_jax_interpolation(place):
-    frame = jax.random.uniform(jax.random.key(0), (SIZE, SIZE))
-    got = cut(frame[None, ..., None], *_grid(*place))[0, ..., 0]
-    rows, columns = (
-        at + np.arange(n) - 0.5 * (n - 1) for at, n in zip(place, PICTURE, strict=True)
-    )
-    expected = map_coordinates(frame, np.meshgrid(rows, columns, indexing="ij"), 1, "constant")
-    np.testing.assert_allclose(got, expected, atol=1e-5)
-
-
-def test_put_is_the_transpose_of_cut():
-    keys = jax.random.split(jax.random.key(0))
-    frame = jax.random.normal(keys[0], (1, SIZE, SIZE, 3))
-    picture = jax.random.normal(keys[1], (1, *PICTURE, 3))
-    grid = _grid(10.3, 20.6)
-    one, other = (cut(frame, *grid) * picture).sum(), (frame * put(picture, *grid)).sum()
-    np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +51,3 @@ def test_nothing_is_drawn_beyond_the_picture(sprite):
         assert np.abs(result[:, : 4 + 12]).max() == 0.0
         assert np.abs(result[:, :, : 6 + 12]).max() == 0.0
         assert np.abs(result[:, 18:, 20:]).max() > 0.0
-
-
-def test_place_can_be_learned_from_far(sprite):
-    """A picture off by more than its smallest detail still feels where it should go."""
-    centre, target = jnp.array([8.3, 8.4]), jnp.array([14.3, 11.1])
-    blob = jnp.exp(-jnp.square(jnp.mgrid[-7:8, -7:8] / 4.0).sum(axis=0))[None, ..., None]
-    place = lambda at: put(blob, *_grid(at[0], at[1], picture=(15, 15)))  # noqa: E731
-    gradient = jax.grad(lambda at: jnp.square(place(at) - place(target)).sum())(centre)
-    assert (np.sign(gradient) == np.sign(centre - target)).all()

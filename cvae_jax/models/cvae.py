@@ -10,7 +10,7 @@ from cvae_jax.models.decoder import Decoder
 from cvae_jax.models.encoder import Encoder
 from cvae_jax.models.gaussian import GaussianHead
 from cvae_jax.models.layers import NUM_STAGES, logit
-from cvae_jax.models.place import Place
+from cvae_jax.models.place import Place, SeenPlace
 from cvae_jax.models.predictor import Predictor
 from cvae_jax.models.push import Filling, Ground, Push, Pushed, Things
 from cvae_jax.models.sprite import Pose, Sprite
@@ -41,7 +41,7 @@ class CVAE(nn.Module):
         channels = _COMPOSITE_CHANNELS if composite else FRAME_CHANNELS
         self.decoder = Decoder(config.width, channels, composite, dtype, again)
         if composite:
-            self.place = Place()
+            self.place, self.seen_place = Place(), SeenPlace()
             self.pose = Pose(4 * config.predictor_width, dtype)
             self.sprite = Sprite(channels, dtype)
             self.ground, self.pusher = Ground(dtype), Push(dtype)
@@ -95,7 +95,7 @@ class CVAE(nn.Module):
         if not self.has_arm:
             return None
         pose = self.pose(g, motion, scene, self._place_in(scene))
-        return Arm(motion, self.place(motion.step), pose)
+        return Arm(motion, self._place_at(motion, scene), pose)
 
     def start_pushing(self, scene: Scene) -> tuple[Pushed, Filling]:
         """The things of the last context frame, before anything moves (models/push.py)."""
@@ -140,8 +140,16 @@ class CVAE(nn.Module):
         ground = (1.0 - things.shown) * ground + (1.0 - masks[..., 1:2]) * things.moved
         return (1.0 - carried_mask) * (ground + new) + carried
 
+    def _place_at(self, motion, scene):
+        """Of the arm at the frames of `motion`."""
+        if self.config.condition == "action_position":
+            return self.place(motion.step)
+        return self.seen_place(scene.frame, motion.path)
+
     def _place_in(self, scene):
-        return jax.lax.stop_gradient(self.place(scene.condition))
+        """Of the arm in the scene, where its path is 0."""
+        motion = Motion(scene.condition, jnp.zeros_like(scene.condition))
+        return jax.lax.stop_gradient(self._place_at(motion, scene))
 
     def __call__(
         self,

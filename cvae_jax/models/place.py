@@ -1,31 +1,78 @@
-"""Where the arm is: a place in the frame that follows from c_t, and windows about it."""
+"""Where the arm is, from its position or by sight, and windows about a place of the frame."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import Dense, activation
+from cvae_jax.models.layers import Dense, MatrixConv3x3, activation
 
 _PLACE_SCALE = 64.0
 """Pixels that an output of 1 moves a window by; at 1 it would take Adam thousands of steps."""
+_PATH_SCALE = 8.0
+"""The same for a path, whose sums of actions are several times as large as positions."""
+_SHARPNESS = 4.0
+"""Of shares: with logits as they come, the place is long a mean over too much of the frame."""
+_CELL, _DTYPE = 4, jnp.dtype("float32")
 
 RowTents = Float[Array, "batch height window_height"]
 ColumnTents = Float[Array, "batch width window_width"]
 
 
 class Place(nn.Module):
-    """Row and column of the arm, in pixels off the frame's middle, from c.
+    """Row and column of the arm, in pixels off the frame's middle, from a c that has positions.
 
-    Without positions in c (as with condition=action) it can but stay near the middle. It is
-    float32's in any model, as a pixel is a 64th of an output.
+    It is float32's in any model, as a pixel is a 64th of an output.
     """
 
     @nn.compact
     def __call__(self, condition: Float[Array, "batch condition"]) -> Float[Array, "batch 2"]:
-        dtype = jnp.dtype("float32")
-        hidden = Dense(32, dtype, name="hidden")(condition)
-        x = jnp.concatenate([condition, activation(hidden)], axis=-1)
-        return _PLACE_SCALE * Dense(2, dtype, nn.initializers.zeros, name="place")(x)
+        return _PLACE_SCALE * _two_outputs(condition)
+
+
+class SeenPlace(nn.Module):
+    """Row and column of the arm, in pixels off the frame's middle, where c has no positions.
+
+    In the scene it is seen: each cell of the frame has a share by its look, and the place is the
+    mean of the cells' places by their shares (the spatial soft-argmax of Finn et al. 2016, *Deep
+    Spatial Autoencoders*). From there its path leads on.
+    """
+
+    @nn.compact
+    def __call__(
+        self, frame: Float[Array, "clips height width 3"], path: Float[Array, "frames action"]
+    ) -> Float[Array, "frames 2"]:
+        """`frame`: the scene's, of every clip. `path`: what a `Motion` has, clip after clip."""
+        look = _cells(frame - 0.5)
+        for name in ("look1", "look2"):
+            look = activation(MatrixConv3x3(24, _DTYPE, name=name)(look))
+        logits = Dense(1, _DTYPE, name="logits")(look)[..., 0]
+        shares = jax.nn.softmax(_SHARPNESS * logits, axis=(1, 2))
+        rows = shares.sum(axis=2) @ _middles(frame.shape[1])
+        columns = shares.sum(axis=1) @ _middles(frame.shape[2])
+        here = jnp.stack([rows, columns], axis=-1)
+        led = _PATH_SCALE * _two_outputs(path)
+        return jnp.repeat(here, len(path) // len(frame), axis=0) + led
+
+
+def _two_outputs(x):
+    """A small network in the Module that calls it; all of its outputs are 0 before training."""
+    hidden = activation(Dense(32, _DTYPE, name="hidden")(x))
+    x = jnp.concatenate([x, hidden], axis=-1)
+    return Dense(2, _DTYPE, nn.initializers.zeros, name="place")(x)
+
+
+def _cells(frame):
+    """Each square of _CELL pixels as the channels of one place."""
+    clips, height, width, channels = frame.shape
+    rows, columns = height // _CELL, width // _CELL
+    cells = frame.reshape(clips, rows, _CELL, columns, _CELL, channels)
+    return jnp.swapaxes(cells, 2, 3).reshape(clips, rows, columns, -1)
+
+
+def _middles(size):
+    """Of each cell along a side of `size` pixels, in pixels off the side's middle."""
+    return _CELL * (jnp.arange(size // _CELL) + 0.5) - 0.5 * size
 
 
 def cut(
