@@ -9,7 +9,7 @@ from cvae_jax.config import ModelConfig
 from cvae_jax.models.decoder import Decoder
 from cvae_jax.models.encoder import Encoder
 from cvae_jax.models.gaussian import GaussianHead
-from cvae_jax.models.layers import NUM_STAGES, logit
+from cvae_jax.models.layers import NUM_STAGES, logit, per_frame
 from cvae_jax.models.place import Place, SeenPlace
 from cvae_jax.models.predictor import Predictor
 from cvae_jax.models.push import Filling, Ground, Push, Pushed, Things
@@ -125,7 +125,7 @@ class CVAE(nn.Module):
         if flow is None:
             return jax.nn.sigmoid(out)
         if arm is None or things is None:
-            still = jnp.repeat(scene.frame, len(out) // len(scene.frame), axis=0)
+            still = per_frame(scene.frame, out)
         else:
             still = things.ground
             drawn, carried, carried_mask = self.sprite(arm, scene, self._place_in(scene))

@@ -34,6 +34,13 @@ def logit(frame: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.log(inside) - jnp.log1p(-inside)
 
 
+def per_frame(
+    x: Float[Array, "clips *features"], frames: Float[Array, "frames *_"]
+) -> Float[Array, "frames *features"]:
+    """A row for every row of `frames`, which stand clip after clip, from one for every clip."""
+    return jnp.repeat(x, len(frames) // len(x), axis=0)
+
+
 def with_waves(
     x: Float[Array, "*batch features"], frequencies: tuple[float, ...]
 ) -> Float[Array, "*batch features_and_waves"]:

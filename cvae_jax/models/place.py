@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import Dense, MatrixConv3x3, activation
+from cvae_jax.models.layers import Dense, MatrixConv3x3, activation, per_frame
 
 _PLACE_SCALE = 64.0
 """Pixels that an output of 1 moves a window by; at 1 it would take Adam thousands of steps."""
@@ -52,7 +52,7 @@ class SeenPlace(nn.Module):
         columns = shares.sum(axis=1) @ _middles(frame.shape[2])
         here = jnp.stack([rows, columns], axis=-1)
         led = _PATH_SCALE * _two_outputs(path)
-        return jnp.repeat(here, len(path) // len(frame), axis=0) + led
+        return per_frame(here, path) + led
 
 
 def _two_outputs(x):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cvae_jax.models.layers import SMALL_INIT, Dense, activation, motion_waves
+from cvae_jax.models.layers import SMALL_INIT, Dense, activation, motion_waves, per_frame
 from cvae_jax.models.place import about, cut, put
 from cvae_jax.types import Arm, Motion, Scene
 
@@ -35,7 +35,7 @@ class Pose(nn.Module):
         """`here`: the arm's place in the scene."""
         known = jnp.concatenate(
             [
-                _per_frame(self._features(_surroundings(scene, here), self.width // 4, "look"), g),
+                per_frame(self._features(_surroundings(scene, here), self.width // 4, "look"), g),
                 self._features(g, self.width // 4, "state"),
                 motion_waves(motion),
             ],
@@ -81,7 +81,7 @@ class Sprite(nn.Module):
         picture = out(arm.pose).astype(jnp.float32).reshape(-1, *size, channels)
         drawn, logit = picture[..., :-1], picture[..., -1:]
         mask = jax.nn.sigmoid(logit + _HIDDEN_AT_START)
-        carried = mask * (_per_frame(_surroundings(scene, here), arm.pose) + 0.5)
+        carried = mask * (per_frame(_surroundings(scene, here), arm.pose) + 0.5)
         drawn = jnp.concatenate([drawn, carried, mask], axis=-1)
         placed = put(drawn, *about(arm.place, frame_size, size))
         return placed[..., :-4], placed[..., -4:-1], placed[..., -1:]
@@ -96,8 +96,3 @@ def _surroundings(scene, here):
 def _picture(frame_size):
     """Its height and width."""
     return tuple(round(share * side) for share, side in zip(_SHARE, frame_size, strict=True))
-
-
-def _per_frame(x, frames):
-    """A row for every frame, from one for every clip."""
-    return jnp.repeat(x, len(frames) // len(x), axis=0)
